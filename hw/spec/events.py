@@ -1,0 +1,122 @@
+"""The event log's vocabulary: what the hardware says happened, cycle by cycle. Ours.
+
+Each source in the hardware has an event port: `valid` and an `Event`, sampled in every cycle in which valid is high;
+nothing ever waits for it. The judge, the reports and the timeline picture read nothing else.
+"""
+from amaranth.lib import data, enum
+
+__all__ = ["EventKind", "Event", "WalkDetail", "ReplyDetail", "FillDetail", "ContextDetail", "DoneDetail",
+           "EVENT_DETAILS"]
+
+from hw.spec.dma import Access, Status
+from hw.spec.faults import FaultReason
+from hw.spec.invalidation import Invalidation
+from hw.spec.tables import PageSize, TranslationType
+
+
+class EventKind(enum.IntEnum, shape=5):
+    """What happened. In brackets: the Event fields that are meaningful beside `kind`."""
+    NONE = 0
+    REQUEST = 1              # accepted by the unit [source_id tag iova; detail: access in bits 1:0]
+    REPLY = 2                # offered and taken [source_id domain_id tag hpa iova; detail: ReplyDetail]
+    RETIRE = 3               # the requester handed a colour back [detail: colour in bit 0]
+    CONTEXT_FETCH = 4        # a context fetch began [source_id tag]
+    CONTEXT_RESULT = 5       # ... and ended [source_id tag domain_id hpa = table pointer; detail: ContextDetail]
+    CONTEXT_FILL = 6         # put in the context cache [source_id domain_id hpa; detail: ContextDetail]
+    WALK = 7                 # a page walk began [source_id domain_id tag iova hpa = table pointer]
+    WALK_RESULT = 8          # ... and ended [same, hpa = table pointer; detail: WalkDetail]
+    IOTLB_FILL = 9           # put in the IOTLB [source_id domain_id iova = page base, hpa = page base; detail: FillDetail]
+    MEMORY = 10              # the unit accessed memory [hpa tag; detail: MemoryOperation in bits 1:0]
+    UPDATE = 11              # the update port committed [hpa tag = 1 if swapped; detail: desired value]
+    INVALIDATION_BEGIN = 12  # from here on it hides what it removes [domain_id source_id; detail: Invalidation]
+    INVALIDATION_END = 13    # completed [same]
+    FAULT = 14               # a fault was raised [source_id iova; tag: FaultDisposition; detail: FaultReason in bits 7:0]
+    PHASE = 15               # the phase register changed [detail: phase]
+    DONE = 16                # the engine judged a DMA [source_id domain_id tag iova hpa; detail: DoneDetail]
+    CONTROL = 17             # translation enable or root table changed [hpa = root table; detail: bit 0 TES, bit 1 SRTP]
+
+
+class Event(data.Struct):
+    """One event."""
+    kind: EventKind
+    source_id: 16
+    domain_id: 16
+    tag: 16
+    iova: 64
+    hpa: 64
+    detail: 128
+
+
+class ReplyDetail(data.Struct):
+    """REPLY.detail."""
+    status: Status
+    page_size: PageSize
+    fault_reason: FaultReason
+    colour: 1
+    hit: 1
+    table_pointer: 40
+
+
+class ContextDetail(data.Struct):
+    """CONTEXT_RESULT.detail and CONTEXT_FILL.detail."""
+    fault_reason: FaultReason
+    translation_type: TranslationType
+    address_width: 3
+    marked: 1             # an invalidation covered the fetch: answers its request, fills nothing
+
+
+class WalkDetail(data.Struct):
+    """WALK_RESULT.detail."""
+    fault_reason: FaultReason
+    page_size: PageSize
+    marked: 1
+    page: 40              # HPA page number of the result
+
+
+class FillDetail(data.Struct):
+    """IOTLB_FILL.detail."""
+    page_size: PageSize
+    readable: 1
+    writable: 1
+    set_index: 16
+    way: 8
+    table_pointer: 40
+
+
+class FaultDisposition(enum.IntEnum, shape=2):
+    """FAULT.tag: what became of a fault."""
+    RECORDED = 0
+    OVERFLOWED = 1        # no free record: FSTS.PFO
+    SUPPRESSED = 2        # fault_processing_disable
+
+
+class Verdict(enum.IntEnum, shape=3):
+    """What the traffic engine's checker says of one DMA."""
+    OLD = 0               # the old tables' page, under the old domain ID
+    NEW = 1               # the new tables' page, under the new domain ID
+    BLOCKED = 2           # refused by the unit
+    WRONG = 3             # neither: another page, another tag, or an old one after it was declared gone
+    AFTER_FREE = 4        # the page is poisoned: it was freed
+    ERROR = 5             # the memory refused the address
+
+
+class DoneDetail(data.Struct):
+    """DONE.detail."""
+    verdict: Verdict
+    access: Access
+    device: 8
+    signature: 64         # as read from memory
+
+
+EVENT_DETAILS = {
+    EventKind.REPLY: ReplyDetail,
+    EventKind.CONTEXT_RESULT: ContextDetail,
+    EventKind.CONTEXT_FILL: ContextDetail,
+    EventKind.WALK_RESULT: WalkDetail,
+    EventKind.IOTLB_FILL: FillDetail,
+    EventKind.INVALIDATION_BEGIN: Invalidation,
+    EventKind.INVALIDATION_END: Invalidation,
+    EventKind.DONE: DoneDetail,
+}
+"""Layout of `detail` by kind, where it is a Struct (it stands in the low bits)."""
+__all__ += ["FaultDisposition", "Verdict"]

@@ -1,0 +1,171 @@
+"""The VT-d register file, one row per field. Source: VT-d 4.1, 11.4.
+
+The gateware's register block, the driver's typed access and the register reference all come from `REGISTERS`.
+Rows whose `base` is FRO or IRO stand at 16 times CAP.FRO or ECAP.IRO; everything else at its offset.
+"""
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["Access", "Base", "Field", "Register", "REGISTERS", "REGISTER_WINDOW_BYTES", "FRCD_STRIDE",
+           "GCMD_ONE_SHOT_MASK", "register", "register_offset"]
+
+REGISTER_WINDOW_BYTES = 0x5000  # 4 KiB of fixed registers, and as far as a 10-bit FRO or IRO can point (16 KiB + FRCD)
+FRCD_STRIDE = 16
+
+
+class Access(Enum):
+    """How software sees a field."""
+    RO = "read only: hardware sets it"
+    RW = "read and write"
+    WO = "write only: reads zero"
+    RW1C = "reads the state; writing 1 clears it"
+    TRIGGER = "writing 1 starts an action; reads 1 until it has ended (the write that carries this dword starts it)"
+    ONE_SHOT = "writing 1 starts an action; the status register tells when it has ended"
+
+
+class Base(Enum):
+    """What an offset is relative to."""
+    FIXED = "the register window"
+    FRO = "16 * CAP.FRO"
+    IRO = "16 * ECAP.IRO"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: `low` is its lowest bit in the register."""
+    name: str
+    low: int
+    width: int
+    access: Access
+    reset: int = 0
+    doc: str = ""
+
+    @property
+    def mask(self):
+        """The field's bits, in place."""
+        return ((1 << self.width) - 1) << self.low
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register: byte offset, width in bits (32, 64 or 128), fields from low to high."""
+    name: str
+    offset: int
+    width: int
+    fields: tuple
+    base: Base = Base.FIXED
+    doc: str = ""
+
+    def field(self, name):
+        """The field of that name. Raises KeyError naming the register and its fields."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(f"{self.name} has no field {name!r}; it has {', '.join(f.name for f in self.fields)}")
+
+    @property
+    def reset(self):
+        """Value after reset, of the fields that do not follow the straps."""
+        return sum(field.reset << field.low for field in self.fields)
+
+
+def _ro(name, low, width, doc="", reset=0):
+    return Field(name, low, width, Access.RO, reset, doc)
+
+
+def _rw(name, low, width, doc="", reset=0):
+    return Field(name, low, width, Access.RW, reset, doc)
+
+
+_REGISTERS = (
+    Register("VER", 0x000, 32, (_ro("MIN", 0, 4), _ro("MAX", 4, 4, "5: both register-based and queued invalidation", 5)),
+             doc="Architecture version"),
+    Register("CAP", 0x008, 64, (
+        _ro("ND", 0, 3, "domain ID width is 4 + 2*ND bits"),
+        _ro("AFL", 3, 1), _ro("RWBF", 4, 1), _ro("PLMR", 5, 1), _ro("PHMR", 6, 1),
+        _ro("CM", 7, 1, "caching mode"),
+        _ro("SAGAW", 8, 5, "bit 1: 39-bit, bit 2: 48-bit, bit 3: 57-bit"),
+        _ro("MGAW", 16, 6, "guest address width - 1"),
+        _ro("ZLR", 22, 1),
+        _ro("FRO", 24, 10, "fault records at 16*FRO"),
+        _ro("SSLPS", 34, 4, "bit 0: 2 MiB, bit 1: 1 GiB"),
+        _ro("PSI", 39, 1, "page-selective IOTLB invalidation"),
+        _ro("NFR", 40, 8, "fault records - 1"),
+        _ro("MAMV", 48, 6, "largest address mask"),
+        _ro("DWD", 54, 1), _ro("DRD", 55, 1),
+        _ro("FS1GP", 56, 1), _ro("PI", 59, 1), _ro("FS5LP", 60, 1), _ro("ECMDS", 61, 1), _ro("ESIRTPS", 62, 1),
+        _ro("ESRTPS", 63, 1, "SRTP implies global invalidation"),
+    ), doc="Capabilities; follow the straps"),
+    Register("ECAP", 0x010, 64, (
+        _ro("C", 0, 1, "table reads snoop"), _ro("QI", 1, 1, "invalidation queue"), _ro("DT", 2, 1, "device-TLB"),
+        _ro("IR", 3, 1), _ro("EIM", 4, 1), _ro("PT", 6, 1, "pass-through"), _ro("SC", 7, 1, "snoop control"),
+        _ro("IRO", 8, 10, "IVA and IOTLB at 16*IRO"), _ro("MHMV", 20, 4), _ro("SMTS", 43, 1, "scalable mode"),
+    ), doc="Extended capabilities; follow the straps"),
+    Register("GCMD", 0x018, 32, (
+        Field("CFI", 23, 1, Access.WO), Field("SIRTP", 24, 1, Access.ONE_SHOT), Field("IRE", 25, 1, Access.WO),
+        Field("QIE", 26, 1, Access.WO), Field("WBF", 27, 1, Access.ONE_SHOT), Field("EAFL", 28, 1, Access.WO),
+        Field("SFL", 29, 1, Access.ONE_SHOT),
+        Field("SRTP", 30, 1, Access.ONE_SHOT, 0, "latches RTADDR"),
+        Field("TE", 31, 1, Access.WO, 0, "translation enable"),
+    ), doc="Global command; one change at a time"),
+    Register("GSTS", 0x01C, 32, (
+        _ro("CFIS", 23, 1), _ro("IRTPS", 24, 1), _ro("IRES", 25, 1), _ro("QIES", 26, 1), _ro("WBFS", 27, 1),
+        _ro("AFLS", 28, 1), _ro("FLS", 29, 1), _ro("RTPS", 30, 1), _ro("TES", 31, 1),
+    ), doc="Global status"),
+    Register("RTADDR", 0x020, 64, (
+        _rw("TTM", 10, 2, "translation table mode: 00 legacy, 01 scalable, 11 abort DMA"),
+        _rw("RTA", 12, 52, "page number of the root table"),
+    ), doc="Root table address; takes effect with GCMD.SRTP"),
+    Register("CCMD", 0x028, 64, (
+        _rw("DID", 0, 16), _rw("SID", 16, 16), _rw("FM", 32, 2, "function mask"),
+        _ro("CAIG", 59, 2, "granularity performed; 0: refused"), _rw("CIRG", 61, 2, "granularity requested"),
+        Field("ICC", 63, 1, Access.TRIGGER, 0, "invalidate the context cache"),
+    ), doc="Context command"),
+    Register("FSTS", 0x034, 32, (
+        Field("PFO", 0, 1, Access.RW1C, 0, "fault overflow"), _ro("PPF", 1, 1, "a record is pending"),
+        _ro("AFO", 2, 1), _ro("APF", 3, 1),
+        Field("IQE", 4, 1, Access.RW1C), Field("ICE", 5, 1, Access.RW1C), Field("ITE", 6, 1, Access.RW1C),
+        _ro("FRI", 8, 8, "first pending record"),
+    ), doc="Fault status"),
+    Register("FECTL", 0x038, 32, (_ro("IP", 30, 1, "event pending"), _rw("IM", 31, 1, "event masked", 1)),
+             doc="Fault event control"),
+    Register("FEDATA", 0x03C, 32, (_rw("IMD", 0, 32),), doc="Fault event data"),
+    Register("FEADDR", 0x040, 32, (_rw("MA", 2, 30),), doc="Fault event address"),
+    Register("FEUADDR", 0x044, 32, (_rw("MUA", 0, 32),), doc="Fault event upper address"),
+    Register("AFLOG", 0x058, 64, (), doc="Advanced fault log: absent, reads zero"),
+    Register("IVA", 0x000, 64, (
+        Field("AM", 0, 6, Access.WO, 0, "2**AM pages"), Field("IH", 6, 1, Access.WO, 0, "only leaves changed"),
+        Field("ADDR", 12, 52, Access.WO, 0, "IOVA page number"),
+    ), Base.IRO, "Invalidate address"),
+    Register("IOTLB", 0x008, 64, (
+        _rw("DID", 32, 16), _rw("DW", 48, 1, "drain writes"), _rw("DR", 49, 1, "drain reads"),
+        _ro("IAIG", 57, 2, "granularity performed; 0: refused"), _rw("IIRG", 60, 2, "granularity requested"),
+        Field("IVT", 63, 1, Access.TRIGGER, 0, "invalidate the IOTLB"),
+    ), Base.IRO, "IOTLB invalidate"),
+    Register("FRCD", 0x000, 128, (
+        _ro("FI", 12, 52), _ro("SID", 64, 16), _ro("T2", 92, 1), _ro("PRIV", 93, 1), _ro("EXE", 94, 1),
+        _ro("PP", 95, 1), _ro("FR", 96, 8), _ro("PV", 104, 20), _ro("AT", 124, 2), _ro("T1", 126, 1),
+        Field("F", 127, 1, Access.RW1C, 0, "record valid"),
+    ), Base.FRO, "Fault record n, at 16*n"),
+)
+
+REGISTERS = {register.name: register for register in _REGISTERS}
+"""Every register that the unit has, by its specification name."""
+
+GCMD_ONE_SHOT_MASK = sum(f.mask for f in REGISTERS["GCMD"].fields if f.access is Access.ONE_SHOT)
+"""GCMD bits that may not be written back from GSTS."""
+
+
+def register(name):
+    """The register of that name. Raises KeyError naming what there is."""
+    try:
+        return REGISTERS[name]
+    except KeyError:
+        raise KeyError(f"no register {name!r}; there are {', '.join(REGISTERS)}") from None
+
+
+def register_offset(name, *, fro, iro, index=0):
+    """Byte offset of a register in the window, given CAP.FRO and ECAP.IRO; `index` counts fault records."""
+    row = register(name)
+    base = {Base.FIXED: 0, Base.FRO: 16 * fro, Base.IRO: 16 * iro}[row.base]
+    return base + row.offset + FRCD_STRIDE * index

@@ -12,8 +12,8 @@ from amaranth.lib import data, enum
 __all__ = ["HOST_ADDRESS_BITS", "UNIT_BASE", "UPDATE_BASE", "TRAFFIC_BASE", "PAGE_LIST_BASE", "HostRequest", "HostReply",
            "UpdateOperation", "UpdateRequest", "UpdateReply", "UpdateRegister", "UpdateCommand", "UpdateStatus",
            "Phase", "Pattern", "TrafficRegister", "TrafficControl", "DeviceField", "DeviceConfig", "DeviceDomains",
-           "DEVICE_BASE", "DEVICE_STRIDE", "COUNTER_BASE", "Counter", "PAGE_ENTRY_BYTES", "PageEntry", "MAX_DEVICES",
-           "SIGNATURE_MAGIC", "POISON_BYTE", "page_signature", "DataWord"]
+           "DEVICE_BASE", "DEVICE_STRIDE", "COUNTER_BASE", "Counter", "PAGE_ENTRY_BYTES", "DMA_BYTES", "PageEntry",
+           "MAX_DEVICES", "SIGNATURE_MAGIC", "POISON_BYTE", "page_signature", "DataWord"]
 
 HOST_ADDRESS_BITS = 20
 UNIT_BASE = 0x00000
@@ -122,8 +122,9 @@ class TrafficRegister(enum.IntEnum, shape=12):
     PHASE = 0x008              # Phase
     IN_FLIGHT = 0x010          # DMAs issued and not yet done; read only
     CYCLE = 0x018              # cycles since reset; read only
-    SEED = 0x020               # of the random pattern; written while idle
+    SEED = 0x020               # of the random words, 26 bits; a device takes it when its CONFIG is written
     TOTAL = 0x028              # DMAs done since reset; read only
+    STRAY = 0x030              # replies since reset that no DMA waited for; read only
 
 
 class TrafficControl(data.Struct):
@@ -140,7 +141,7 @@ class DeviceField(enum.IntEnum, shape=6):
 
 
 class DeviceConfig(data.Struct):
-    """CONFIG of one device."""
+    """CONFIG of one device. Writing it starts the device's sequence anew, at its first page."""
     source_id: 16
     first_page: 13             # index of its first entry in the page list
     page_count: 13             # entries that are its own, at least 1 if enabled
@@ -153,7 +154,10 @@ class DeviceConfig(data.Struct):
 
 
 class DeviceDomains(data.Struct):
-    """DOMAINS of one device: what the checker accepts. Written by the experiment, never by driver code."""
+    """DOMAINS of one device: what the checker accepts. Written by the experiment, never by driver code.
+
+    A DMA is judged by what was declared when the unit accepted it or is declared when it is judged.
+    """
     old_domain_id: 16
     new_domain_id: 16
     old_permitted: 1           # an OLD verdict is fine; otherwise it is WRONG
@@ -177,7 +181,10 @@ class Counter(enum.IntEnum, shape=3):
 
 
 class PageEntry(data.Struct):
-    """One entry of the page list, PAGE_ENTRY_BYTES at PAGE_LIST_BASE + 32*n: words 0..2."""
+    """One entry of the page list, PAGE_ENTRY_BYTES at PAGE_LIST_BASE + 32*n: words 0..2; write only.
+
+    A DMA is judged by the entry as it stood when the DMA was made: name a new page before any DMA can land there.
+    """
     iova_page: 52
     readable: 1
     writable: 1
@@ -189,6 +196,7 @@ class PageEntry(data.Struct):
 
 
 PAGE_ENTRY_BYTES = 32
+DMA_BYTES = 64                 # of every DMA of the engine, aligned; its first 16 bytes stand for it in data memory
 
 # --- data pages --------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """What an invalidation names, whether it came from CCMD, IOTLB_REG or (later) the queue. Source: VT-d 4.1, 6.5."""
 from amaranth.lib import data, enum
 
-__all__ = ["InvalidationKind", "Granularity", "Invalidation"]
+__all__ = ["InvalidationKind", "Granularity", "Invalidation", "FUNCTION_MASKS"]
 
 
 class InvalidationKind(enum.Enum, shape=2):
@@ -31,3 +31,7 @@ class Invalidation(data.Struct):
     address_mask: 6     # AM: covers 2**AM pages
     hint: 1             # IH: only leaves changed
     drain: 1            # DR or DW: wait for the memory accesses made with old translations
+
+
+FUNCTION_MASKS = (0b000, 0b100, 0b110, 0b111)
+"""Source ID bits that a device-selective invalidation ignores, by its function_mask."""

@@ -1,0 +1,90 @@
+"""Make the project's environment, or say what the machine lacks and which command installs it.
+
+Needs nothing but Python's standard library. What it makes stays inside the checkout: `.venv`, from `pdm.lock`, and in
+`.venv/pdm` the PDM that installs it. Called again it does nothing unless an input has changed; called twice at once, the
+second waits for the first.
+"""
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = ROOT / ".venv"
+PDM = ENVIRONMENT / "pdm"
+STAMP = ENVIRONMENT / "made-from"
+PDM_PACKAGES = ("pdm==2.28.1", "hishel<2", "unearth<0.18")  # newer sets resolve, and then fail at start
+LEAST_PYTHON = (3, 11)
+DEBIAN_PACKAGES = {"git": "git", "make": "make", "perl": "perl", "g++": "g++"}
+
+
+def missing():
+    """What the machine lacks: pairs of what it is for people, and its Debian package."""
+    lacking = []
+    if sys.version_info < LEAST_PYTHON:
+        lacking.append((f"Python {LEAST_PYTHON[0]}.{LEAST_PYTHON[1]} or later (this is {sys.version.split()[0]}; "
+                        "another one can be named: make PYTHON=python3.12 ...)", "python3"))
+    if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
+        lacking.append(("Python's venv module", "python3-venv"))
+    for program, package in DEBIAN_PACKAGES.items():
+        if shutil.which(program) is None:
+            lacking.append((program, package))
+    return lacking
+
+
+def inputs():
+    """A digest of everything that the environment follows from."""
+    digest = hashlib.sha256(f"{ROOT} {sys.version} {sysconfig.get_platform()} {PDM_PACKAGES}".encode())
+    for name in ("pyproject.toml", "pdm.lock"):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def run(*command):
+    """Run a command in the checkout; what it says is shown only if it fails."""
+    environment = {name: value for name, value in os.environ.items() if name not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+    result = subprocess.run(command, cwd=ROOT, env=environment | {"PDM_CHECK_UPDATE": "false"}, text=True, check=False,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}\n{result.stdout}\nenvironment: that command failed")
+
+
+def make():
+    """Make the environment from its inputs."""
+    if not (PDM / "bin" / "pdm").exists():
+        print("environment: installing PDM", flush=True)
+        venv.create(PDM, with_pip=True, clear=True)
+        run(PDM / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PDM_PACKAGES)
+    if not (ENVIRONMENT / "bin" / "python").exists():
+        venv.create(ENVIRONMENT)
+    print("environment: installing the packages of pdm.lock", flush=True)
+    run(PDM / "bin" / "pdm", "use", "--quiet", "--force", ENVIRONMENT / "bin" / "python")
+    run(PDM / "bin" / "pdm", "sync", "--quiet", "--clean")
+
+
+def main():
+    """Check, then make what is not there or out of date."""
+    lacking = missing()
+    if lacking:
+        for what, _package in lacking:
+            print(f"environment: not found: {what}", file=sys.stderr)
+        sys.exit(f"On Debian:  apt-get install {' '.join(sorted({package for _what, package in lacking}))}")
+    ENVIRONMENT.mkdir(exist_ok=True)
+    with (ENVIRONMENT / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = inputs()
+        if not STAMP.exists() or STAMP.read_text() != wanted:
+            STAMP.unlink(missing_ok=True)
+            make()
+            STAMP.write_text(wanted)
+            print("environment: ready", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+# The project's one entry. Every target makes the environment first, if need be, and runs the PDM script of its name.
+#
+#   make PYTHON=python3.12 demo        with another Python
+#   make test ARGS="-k iotlb"          with arguments for the tool behind the target
+
+SHELL := /bin/sh
+PYTHON ?= python3
+PDM := .venv/pdm/bin/pdm
+RUN = @env -u VIRTUAL_ENV $(PDM) run
+export TABLES
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check formal replay regress clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+env: ## the environment of the other targets, in .venv, from pdm.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found. On Debian:  apt-get install python3 python3-venv" >&2; exit 2; }
+	@$(PYTHON) .ci/environment.py
+
+demo: env ## the story: domains replaced under live DMA, hitless and not; a table, build/demo/report.json and waveforms
+	$(RUN) demo $(ARGS)
+
+test: env ## every test; build/test/report.json
+	$(RUN) test $(ARGS)
+
+check: env ## lint, types, import rules: seconds
+	$(RUN) check
+
+formal: env ## contracts and cache truth, by a solver
+	$(RUN) formal $(ARGS)
+
+replay: replay-arguments env ## a capture's expectations through the hardware: TABLES=<folder>; build/replay/report.json
+	$(RUN) replay "$$TABLES" $(ARGS)
+
+regress: env ## check, test, demo, and the replay of every capture in tests/data
+	$(RUN) regress
+
+clean: ## remove what was built; the environment stays
+	rm -rf build .hypothesis .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: replay-arguments
+replay-arguments:
+	@test -n "$$TABLES" || { echo "make replay needs a capture:  make replay TABLES=tests/data/real-tables/legacy48" >&2; exit 2; }
+	@test -f "$$TABLES/capture.json" || { echo "$$TABLES is no capture: a folder with a capture.json is needed" >&2; exit 2; }
+
+.DEFAULT:
+	@echo "make cannot make '$@'; it can make:" >&2
+	@$(MAKE) --no-print-directory help >&2
+	@exit 2

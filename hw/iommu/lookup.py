@@ -1,0 +1,234 @@
+"""The hit path: one request per cycle through both caches, to an answer or to a walker.
+
+::
+
+     cycle 0   requests --> [ request_intake ] -- source_id, IOVA --> memories of both caches
+     cycle 1   compare:   context hit? its domain ID into the IOTLB compare; the colour is taken
+     cycle 2   select:    way of the IOTLB, checks --> one of three queues
+     cycle 3              answers | walk_requests | context_requests
+"""
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.iommu.checks import Settled, request_fault, settled_without_context
+from hw.iommu.context_cache import ContextCache
+from hw.iommu.iotlb import IOVA_PAGE_BITS, Iotlb
+from hw.iommu.messages import (
+    Answer,
+    Context,
+    ContextFill,
+    EventPort,
+    FillPort,
+    InvalidationPort,
+    IotlbFill,
+    Transaction,
+    UnitControl,
+    WalkRequest,
+)
+from hw.iommu.request_intake import MAX_ACCESSES, RequestIntake
+from hw.iommu.transaction_queue import TransactionQueue
+from hw.lib.stream import Queue, connect_stream
+from hw.spec.capabilities import Straps
+from hw.spec.dma import Access, DmaRequest, DmaRetire
+from hw.spec.faults import FaultReason
+from hw.spec.tables import PAGE_BITS, PageSize, TranslationType
+
+__all__ = ["Lookup"]
+
+_PIPELINE = 2               # requests between acceptance and a queue; each queue keeps so much room for them
+_ANSWER_DEPTH = 4
+
+
+class _Compared(data.Struct):
+    """A request between compare and select."""
+
+    transaction: Transaction
+    settled: Settled
+    context_hit: 1
+    context: Context
+
+
+class Lookup(wiring.Component):
+    """Looks requests up, one per cycle, and answers those that need no table.
+
+    Parameters
+    ----------
+    config : IommuConfig
+        Sizes.
+
+    Members
+    -------
+    requests
+        From outside.
+    retires
+        From outside, always taken.
+    answers
+        Hits, pass-through, translation off, interrupts, and what the checks refuse, in the order of requests.
+    walk_requests
+        Context known and legal, no sufficient line in the IOTLB.
+    context_requests
+        Context not cached.
+    context_fill, iotlb_fill
+        What the walkers found.
+    invalidation, busy
+        A scan in either cache is under way, from the cycle after `begin`.
+    translating, accessing, answered, answered_colour
+        As in RequestIntake.
+    control, straps
+        As they stand in the compare cycle.
+    events
+        REQUEST, RETIRE, CONTEXT_FILL, IOTLB_FILL.
+
+    Timing
+    ------
+    An answer is offered in the third cycle after the one in which its request was accepted, one per cycle whatever the
+    mixture. Nothing waits inside: a request is accepted only while each of the three queues has room for everything
+    under way, so that `miss_queue_depth` misses of one kind that wait stop requests, and fewer do not.
+
+    Races
+    -----
+    A request compared in the cycle in which an invalidation begins sees everything and takes the old colour; a later
+    one sees nothing that is covered and takes the new colour. Whatever was compared up to and in that cycle and leaves
+    for a walker then or later is marked. A line of the IOTLB whose permission does not suffice is a miss: the walk
+    decides, so that a fault always comes from the tables as they are now.
+
+    Source: VT-d 4.1, 6.2 (caching); ours (organisation).
+    """
+
+    def __init__(self, config):
+        self._config = config
+        count = range(MAX_ACCESSES + 1)
+        super().__init__({
+            "requests": In(stream.Signature(DmaRequest)),
+            "retires": In(stream.Signature(DmaRetire)),
+            "control": In(UnitControl),
+            "straps": In(Straps),
+            "invalidation": In(InvalidationPort()),
+            "busy": Out(1),
+            "translating": Out(count).array(2),
+            "accessing": Out(count).array(2),
+            "answered": In(1),
+            "answered_colour": In(1),
+            "answers": Out(stream.Signature(Answer)),
+            "walk_requests": Out(stream.Signature(WalkRequest)),
+            "context_requests": Out(stream.Signature(Transaction)),
+            "context_fill": In(FillPort(ContextFill)),
+            "iotlb_fill": In(FillPort(IotlbFill)),
+            "events": Out(EventPort()).array(4),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        miss_depth = self._config.miss_queue_depth + _PIPELINE
+        m.submodules.intake = intake = RequestIntake()
+        m.submodules.context_cache = context_cache = ContextCache(self._config)
+        m.submodules.iotlb = iotlb = Iotlb(self._config)
+        m.submodules.answer_queue = answer_queue = Queue(Answer, depth=_ANSWER_DEPTH)
+        m.submodules.walk_queue = walk_queue = TransactionQueue(WalkRequest, depth=miss_depth)
+        m.submodules.context_queue = context_queue = TransactionQueue(Transaction, depth=miss_depth)
+
+        connect_stream(m, src=flipped(self).requests, dst=intake.requests)
+        connect_stream(m, src=flipped(self).retires, dst=intake.retires)
+        connect_stream(m, src=answer_queue.o, dst=flipped(self).answers)
+        connect_stream(m, src=walk_queue.o, dst=flipped(self).walk_requests)
+        connect_stream(m, src=context_queue.o, dst=flipped(self).context_requests)
+        connect(m, flipped(self.context_fill), context_cache.fill)
+        connect(m, flipped(self.iotlb_fill), iotlb.fill)
+        connect(m, flipped(self.invalidation), context_cache.invalidation)
+        connect(m, flipped(self.invalidation), iotlb.invalidation)
+        sources = (*intake.events, *context_cache.events, *iotlb.events)
+        for event, source in zip(self.events, sources, strict=True):
+            connect(m, source, flipped(event))
+
+        m.d.comb += [
+            self.busy.eq(context_cache.busy | iotlb.busy),
+            walk_queue.begin.eq(self.invalidation.begin),
+            context_queue.begin.eq(self.invalidation.begin),
+            intake.colour.eq(self.invalidation.colour),
+            intake.answered.eq(self.answered),
+            intake.answered_colour.eq(self.answered_colour),
+        ]
+        for colour in range(2):
+            m.d.comb += [
+                self.translating[colour].eq(intake.translating[colour]),
+                self.accessing[colour].eq(intake.accessing[colour]),
+            ]
+
+        # Cycle 0: accept. The memories of both caches are read.
+        request = intake.accepted.payload
+        m.d.comb += [
+            intake.accepted.ready.eq((answer_queue.level < _ANSWER_DEPTH - _PIPELINE)
+                                     & (walk_queue.level < miss_depth - _PIPELINE)
+                                     & (context_queue.level < miss_depth - _PIPELINE)),
+            context_cache.key.source_id.eq(request.source_id),
+            context_cache.key.pasid_present.eq(request.pasid_present),
+            context_cache.key.pasid.eq(Mux(request.pasid_present, request.pasid, 0)),
+            iotlb.iova_page.eq(request.iova[PAGE_BITS:PAGE_BITS + IOVA_PAGE_BITS]),
+        ]
+
+        # Cycle 1: compare.
+        comparing = Signal()
+        looked_up = Signal(DmaRequest)
+        m.d.sync += [comparing.eq(intake.accepted.valid & intake.accepted.ready), looked_up.eq(request)]
+        m.d.comb += [
+            intake.looked_up.eq(comparing),
+            iotlb.compared.domain_id.eq(context_cache.context.domain_id),
+            iotlb.compared.needs_read.eq(looked_up.access != Access.WRITE),
+            iotlb.compared.needs_write.eq(looked_up.access != Access.READ),
+        ]
+
+        # Cycle 2: select.
+        selecting = Signal()
+        selected = Signal(_Compared)
+        settled = settled_without_context(m, request=looked_up, control=self.control, straps=self.straps)
+        m.d.sync += [
+            selecting.eq(comparing),
+            selected.transaction.request.eq(looked_up),
+            selected.transaction.colour.eq(self.invalidation.colour),
+            selected.transaction.marked.eq(self.invalidation.begin),
+            selected.settled.eq(settled),
+            selected.context_hit.eq(context_cache.hit),
+            selected.context.eq(context_cache.context),
+        ]
+        m.d.comb += [
+            walk_queue.i.payload.transaction.eq(selected.transaction),
+            walk_queue.i.payload.context.eq(selected.context),
+            context_queue.i.payload.eq(selected.transaction),
+        ]
+        answer = answer_queue.i.payload
+        m.d.comb += answer.transaction.eq(selected.transaction)
+        with m.If(selecting):
+            self._select(m, selected, iotlb, answer, answer_queue.i.valid, walk_queue.i.valid, context_queue.i.valid)
+        return m
+
+    def _select(self, m, selected, iotlb, answer, answering, walking, fetching):
+        """Where a compared request goes, and with which answer."""
+        fault = request_fault(m, request=selected.transaction.request, context=selected.context, straps=self.straps)
+        passing = [answer.page_size.eq(PageSize.UNTRANSLATED),
+                   answer.page.eq(selected.transaction.request.iova[PAGE_BITS:])]
+        with m.If(selected.settled.settled):
+            m.d.comb += [
+                answering.eq(1),
+                answer.interrupt.eq(selected.settled.interrupt),
+                answer.fault_reason.eq(selected.settled.fault_reason),
+                *passing,
+            ]
+        with m.Elif(~selected.context_hit):
+            m.d.comb += fetching.eq(1)
+        with m.Else():
+            m.d.comb += answer.context.eq(selected.context)
+            with m.If(fault != FaultReason.NONE):
+                m.d.comb += [answering.eq(1), answer.fault_reason.eq(fault), *passing]
+            with m.Elif(selected.context.translation_type == TranslationType.PASS_THROUGH):
+                m.d.comb += [answering.eq(1), *passing]
+            with m.Elif(iotlb.hit):
+                m.d.comb += [
+                    answering.eq(1),
+                    answer.context.table_pointer.eq(iotlb.line.table_pointer),  # of the walk, not of the context now
+                    answer.page_size.eq(iotlb.line.page_size),
+                    answer.page.eq(iotlb.line.page),
+                    answer.hit.eq(1),
+                ]
+            with m.Else():
+                m.d.comb += walking.eq(1)

@@ -1,0 +1,125 @@
+"""What every flow builds: the unit, the traffic engine, and the host's way in.
+
+::
+
+                    +-> unit.registers
+    host --decoder--+-> update_window --> unit.update port
+                    +-> traffic engine <== DMA requests, replies, retires ==> unit
+                             |                                                 |
+                        data memory  (one memory, two ports)             table memory
+
+Under Verilator the memory is a sparse 52-bit space; on a board it is block RAM.
+"""
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, flipped
+
+from hw.iommu.config import IommuConfig
+from hw.iommu.messages import EventPort
+from hw.iommu.unit import UNIT_EVENTS, IommuUnit
+from hw.lib.stream import connect_stream
+from hw.spec.bench import (
+    MAX_DEVICES, TRAFFIC_BASE, UNIT_BASE, UPDATE_BASE, HostReply, HostRequest,
+)
+from hw.spec.capabilities import Straps
+from hw.spec.memory import MemoryRequest, memory_reply_layout
+from hw.top.host_decoder import HostDecoder
+from hw.top.update_window import UpdateWindow
+from hw.traffic.engine import TrafficEngine
+
+__all__ = ["BENCH_EVENTS", "BenchTop"]
+
+BENCH_EVENTS = (*UNIT_EVENTS, "DONE", "PHASE")
+"""What each event port reports, in the order in which events of one cycle are read."""
+
+
+class BenchTop(wiring.Component):
+    """The unit with traffic, and a host port to drive both.
+
+    Parameters
+    ----------
+    config : IommuConfig
+        Sizes of the unit.
+    chunk_bits : int
+        Indivisible unit of a context fetch, 64 or 128.
+    devices, pages : int
+        Rows of the traffic engine's device table and page list.
+
+    Members
+    -------
+    host_requests, host_replies
+        Register accesses by the address map of hw.spec.bench, one at a time.
+    table_requests, table_replies
+        Table memory, words of `config.memory_word_bits`.
+    data_requests, data_replies
+        The traffic engine's data accesses, 128-bit words of the same memory.
+    straps, chunk_delay
+        See IommuUnit.
+    message_count
+        Fault event messages sent since reset (they go nowhere yet).
+    events
+        One port per name in `BENCH_EVENTS`.
+    """
+
+    def __init__(self, config=None, *, chunk_bits=128, devices=MAX_DEVICES, pages=8192):
+        self._config = config or IommuConfig()
+        self._chunk_bits = chunk_bits
+        self._devices = devices
+        self._pages = pages
+        super().__init__({
+            "host_requests": In(stream.Signature(HostRequest)),
+            "host_replies": Out(stream.Signature(HostReply)),
+            "table_requests": Out(stream.Signature(MemoryRequest)),
+            "table_replies": In(stream.Signature(memory_reply_layout(self._config.memory_word_bits))),
+            "data_requests": Out(stream.Signature(MemoryRequest)),
+            "data_replies": In(stream.Signature(memory_reply_layout(128))),
+            "straps": In(Straps),
+            "chunk_delay": In(16),
+            "message_count": Out(16),
+            "events": Out(EventPort()).array(len(BENCH_EVENTS)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = IommuUnit(self._config, chunk_bits=self._chunk_bits)
+        m.submodules.traffic = traffic = TrafficEngine(devices=self._devices, pages=self._pages)
+        m.submodules.update_window = window = UpdateWindow()
+        m.submodules.decoder = decoder = HostDecoder(bases=(UNIT_BASE, UPDATE_BASE, TRAFFIC_BASE))
+
+        connect_stream(m, src=flipped(self).host_requests, dst=decoder.accesses)
+        connect_stream(m, src=decoder.replies, dst=flipped(self).host_replies)
+        for index, (accesses, replies) in enumerate((
+            (unit.register_accesses, unit.register_replies),
+            (window.accesses, window.replies),
+            (traffic.accesses, traffic.replies),
+        )):
+            connect_stream(m, src=decoder.targets[index], dst=accesses)
+            connect_stream(m, src=replies, dst=decoder.target_replies[index])
+
+        connect_stream(m, src=traffic.dma_requests, dst=unit.dma_requests)
+        connect_stream(m, src=unit.dma_replies, dst=traffic.dma_replies)
+        connect_stream(m, src=traffic.dma_retires, dst=unit.dma_retires)
+        connect_stream(m, src=traffic.data_requests, dst=flipped(self).data_requests)
+        connect_stream(m, src=flipped(self).data_replies, dst=traffic.data_replies)
+        connect_stream(m, src=unit.table_requests, dst=flipped(self).table_requests)
+        connect_stream(m, src=flipped(self).table_replies, dst=unit.table_replies)
+        connect_stream(m, src=window.update_requests, dst=unit.update_requests)
+        connect_stream(m, src=unit.update_replies, dst=window.update_replies)
+
+        m.d.comb += [unit.straps.eq(self.straps), unit.chunk_delay.eq(self.chunk_delay), unit.messages.ready.eq(1)]
+        with m.If(unit.messages.valid):
+            m.d.sync += self.message_count.eq(self.message_count + 1)
+
+        events = dict(zip(UNIT_EVENTS, unit.events, strict=True)) | {
+            "DONE": traffic.events[0], "PHASE": traffic.events[1],
+        }
+        for index, name in enumerate(BENCH_EVENTS):
+            m.d.comb += [
+                self.events[index].valid.eq(events[name].valid),
+                self.events[index].payload.eq(events[name].payload),
+            ]
+        m.d.comb += window.cycle.eq(traffic.cycle)
+        for observed, name in ((window.walk_begins, "WALK"), (window.walk_ends, "WALK_RESULT"),
+                               (window.replies_out, "REPLY"), (window.retired, "DONE")):
+            m.d.comb += [observed.valid.eq(events[name].valid), observed.payload.eq(events[name].payload)]
+        return m

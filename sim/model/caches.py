@@ -1,0 +1,169 @@
+"""What an invalidation covers, when it was complete, and which lines the IOTLB holds.
+
+Source: VT-d 4.1, 6.5.1 and 6.5.2 (coverage); the rest is ours.
+"""
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from hw.spec.invalidation import FUNCTION_MASKS, Granularity, Invalidation, InvalidationKind
+from hw.spec.tables import LEVEL_BITS, PageSize
+from sim.model.fields import field
+
+__all__ = ["Completed", "InvalidationHistory", "InvalidationView", "Line", "LineReplica"]
+
+_FIELDS = tuple(field(Invalidation, name) for name in (
+    "kind", "granularity", "domain_id", "source_id", "function_mask", "page", "address_mask", "drain"))
+_CONTEXT_CACHE = InvalidationKind.CONTEXT_CACHE.value
+_IOTLB = InvalidationKind.IOTLB.value
+_GLOBAL = Granularity.GLOBAL.value
+_SELECTIVE = Granularity.SELECTIVE.value
+
+
+class InvalidationView(NamedTuple):
+    """An `Invalidation` as integers."""
+
+    kind: int
+    granularity: int
+    domain_id: int = 0
+    source_id: int = 0
+    function_mask: int = 0
+    page: int = 0
+    address_mask: int = 0
+    drain: int = 0
+
+    @classmethod
+    def of(cls, encoded: int) -> "InvalidationView":
+        """The fields of an encoded one."""
+        return cls(*(each.get(encoded) for each in _FIELDS))
+
+    @property
+    def drains(self) -> bool:
+        """True if it waits for the memory accesses made with what it removes."""
+        return bool(self.drain)
+
+    def covers_context(self, source_id: int, domain_id: int) -> bool:
+        """True if it removes this device's context from the context cache, where it is cached under `domain_id`.
+
+        One that names the wrong domain ID leaves the entry.
+        """
+        if self.kind != _CONTEXT_CACHE:
+            return False
+        if self.granularity == _GLOBAL:
+            return True
+        ignored = FUNCTION_MASKS[self.function_mask]
+        same_source = self.granularity != _SELECTIVE or source_id | ignored == self.source_id | ignored
+        return same_source and domain_id == self.domain_id
+
+    def covers_translation(self, domain_id: int, iova_page: int, page_size: int) -> bool:
+        """True if it removes from the IOTLB the line of this size (PageSize value) around this 4 KiB page."""
+        if self.kind != _IOTLB:
+            return False
+        if self.granularity == _GLOBAL:
+            return True
+        if domain_id != self.domain_id:
+            return False
+        if self.granularity != _SELECTIVE:
+            return True
+        first, last = _span(self.page, self.address_mask)
+        line_first, line_last = _span(iova_page, LEVEL_BITS * page_size)
+        return line_first <= last and first <= line_last
+
+
+def _span(page: int, log2_pages: int) -> tuple[int, int]:
+    """First and last page of the aligned block of 2**log2_pages pages around `page`."""
+    first = page >> log2_pages << log2_pages
+    return first, first + (1 << log2_pages) - 1
+
+
+class Completed(NamedTuple):
+    """One invalidation that has run its course."""
+
+    begin: int
+    end: int
+    invalidation: InvalidationView
+
+
+class InvalidationHistory:
+    """The invalidations that were completed, newest last.
+
+    Parameters
+    ----------
+    depth : int
+        How many are remembered. What covered something and was forgotten is taken as never given: the judge then
+        permits more, and never accuses wrongly.
+    """
+
+    def __init__(self, *, depth: int = 4096) -> None:
+        self._completed: deque[Completed] = deque(maxlen=depth)
+        self._begun: list[tuple[int, InvalidationView]] = []
+        self.last_end = -1
+
+    def begin(self, cycle: int, invalidation: InvalidationView) -> None:
+        """It starts to hide what it removes."""
+        self._begun.append((cycle, invalidation))
+
+    def end(self, cycle: int, invalidation: InvalidationView) -> Completed | None:
+        """It is complete. None if its beginning was not seen."""
+        for index, (begin, each) in enumerate(self._begun):
+            if each == invalidation:
+                del self._begun[index]
+                completed = Completed(begin, cycle, invalidation)
+                self._completed.append(completed)
+                self.last_end = cycle
+                return completed
+        return None
+
+    def context_since(self, source_id: int, domain_id: int, accepted: int) -> int | None:
+        """Begin of the last invalidation of this context that had completed before cycle `accepted`."""
+        for each in reversed(self._completed):
+            if each.end < accepted and each.invalidation.covers_context(source_id, domain_id):
+                return each.begin
+        return None
+
+    def translation_since(self, domain_id: int, iova_page: int, page_size: int, accepted: int) -> int | None:
+        """Begin of the last invalidation of this translation that had completed before cycle `accepted`."""
+        for each in reversed(self._completed):
+            if each.end < accepted and each.invalidation.covers_translation(domain_id, iova_page, page_size):
+                return each.begin
+        return None
+
+
+class Line(NamedTuple):
+    """One line of the IOTLB, as its fill said."""
+
+    cycle: int             # of the fill
+    domain_id: int
+    iova_page: int         # of the base
+    page_size: PageSize
+    page: int              # HPA page number of the base
+    readable: bool
+    writable: bool
+    table_pointer: int
+
+
+class LineReplica:
+    """The lines that the IOTLB may hold: a fill replaces what stood in its place, an invalidation removes."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[PageSize, int, int], Line] = {}
+
+    def fill(self, set_index: int, way: int, line: Line) -> None:
+        """A line is written."""
+        self._lines[line.page_size, set_index, way] = line
+
+    def remove(self, completed: Completed) -> Iterator[Line]:
+        """Drop what a completed invalidation removed; yields the covered lines that survive it.
+
+        What stood there in the cycle of its beginning is removed; a covered line that was filled later survives, and
+        must be one that the invalidation permits.
+        """
+        for place, line in list(self._lines.items()):
+            if completed.invalidation.covers_translation(line.domain_id, line.iova_page, line.page_size.value):
+                if line.cycle <= completed.begin:
+                    del self._lines[place]
+                else:
+                    yield line
+
+    def __len__(self) -> int:
+        return len(self._lines)

@@ -1,0 +1,233 @@
+"""Laws that need the tables: L3 tag coherence, L4 no use after free, L5 invalidation means it, L7 nobody gets in. Ours."""
+from functools import partial
+from typing import NamedTuple
+
+from hw.spec.bench import POISON_BYTE
+from hw.spec.dma import Access, Status
+from hw.spec.faults import FaultReason
+from hw.spec.tables import PAGE_BITS, PAGE_BYTES, PageSize
+from sim.model.caches import Completed, Line, LineReplica
+from sim.model.history import Outcome
+from sim.model.translate import in_interrupt_window
+from sim.model.world import EVER, Dma, Finding, World
+
+__all__ = ["Entry", "Freed", "TagCoherence"]
+
+_POISONED = bytes([POISON_BYTE]) * PAGE_BYTES
+
+
+class TagCoherence:
+    """L3: every line of the IOTLB equals a walk of a table then associated with its tag.
+
+    A line is judged when it is filled, by the window since the last covering invalidation that had completed; and again
+    when an invalidation that covers it completes, by the window since that one began.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._lines = LineReplica()
+        self.ambiguous = 0   # lines under a tag with several tables: right by one of them, which one cannot be told
+
+    def fill(self, set_index: int, way: int, line: Line) -> None:
+        """A line is written."""
+        self._lines.fill(set_index, way, line)
+        since = self._world.invalidations.translation_since(
+            line.domain_id, line.iova_page, line.page_size.value, line.cycle)
+        self._judge(line, EVER if since is None else since, line.cycle)
+
+    def invalidated(self, completed: Completed) -> None:
+        """An invalidation has completed."""
+        for line in self._lines.remove(completed):
+            self._judge(line, completed.begin, completed.end)
+
+    def _judge(self, line: Line, since: int, until: int) -> None:
+        self._world.ledger.checks["L3"] += 1
+        standing = self._world.associations.standing(line.domain_id, since, until)
+        self.ambiguous += len(standing) > 1
+        if self._finding(line, since, until) is not None:
+            self._world.doubt(partial(self._finding, line, since, until))
+
+    def _finding(self, line: Line, since: int, until: int) -> Finding | None:
+        world = self._world
+        standing = world.associations.standing(line.domain_id, since, until)
+        if not any(each.table_pointer == line.table_pointer for each in standing):
+            tables = ", ".join(f"{each.table_pointer:#x}" for each in standing if each.table_pointer is not None)
+            return Finding("L3", f"{_line(line)} comes from table {line.table_pointer:#x}; "
+                                 f"those of its domain are: {tables or 'none'}")
+        outcomes = world.walks(line.table_pointer, line.iova_page << PAGE_BITS, since, until)
+        if since < world.horizon or any(_gives(each, line) for each in outcomes):
+            return None
+        return Finding("L3", f"{_line(line)} is no walk of table {line.table_pointer:#x} in cycles {since} to {until}, "
+                             f"which gives {_outcomes(outcomes)}")
+
+
+class Freed:
+    """L4: a page filled with POISON_BYTE is free until it is rewritten, and nothing may read it or DMA to it.
+
+    Reads of the unit count from the cycle after the page was freed. Its writes and exchanges are the update port's,
+    that is a CPU's: they are stores, not uses.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._since: dict[int, int] = {}
+
+    def stored(self, cycle: int, hpa: int, content: bytes) -> None:
+        """Bytes were stored, and are in memory by now."""
+        for page in range(hpa >> PAGE_BITS, (hpa + len(content) - 1 >> PAGE_BITS) + 1):
+            if content[0] == POISON_BYTE and self._world.memory.read(page << PAGE_BITS, PAGE_BYTES) == _POISONED:
+                self._since.setdefault(page, cycle)
+            else:
+                self._since.pop(page, None)
+
+    def read(self, cycle: int, hpa: int) -> None:
+        """The unit read memory."""
+        self._use(cycle, hpa, "the unit read")
+
+    def done(self, cycle: int, dma: Dma, hpa: int, *, after_free: bool) -> None:
+        """A DMA that was translated has reached memory."""
+        self._use(cycle, hpa, f"{dma} went to")
+        if after_free and hpa >> PAGE_BITS not in self._since:
+            self._world.ledger.violate(cycle, "L4", f"{dma} found poison at {hpa:#x}")
+
+    def _use(self, cycle: int, hpa: int, who: str) -> None:
+        self._world.ledger.checks["L4"] += 1
+        since = self._since.get(hpa >> PAGE_BITS, cycle)
+        if since < cycle:
+            self._world.ledger.violate(cycle, "L4", f"{who} {hpa:#x}, freed in cycle {since}")
+
+
+class _Key(NamedTuple):
+    """What the judgement of a reply depends on, between two completed invalidations."""
+
+    source_id: int
+    access: Access
+    iova_page: int
+    page: int
+    domain_id: int
+    table_pointer: int
+    page_size: PageSize
+    hit: bool
+
+
+class Entry:
+    """L5 and L7: a reply is what the device's own context entry and table gave, at some instant of its window.
+
+    The window of the context entry begins with the last invalidation of it that had completed before the request was
+    accepted (at its BEGIN: what is stored before a driver asks for an invalidation must be seen after it), that of the
+    walk likewise; both end with the reply. What fails there, but was right at an earlier instant, is a use of what was
+    removed: L5. What was never right is L7. A reply from the IOTLB need not have the table of the context entry as it is
+    now: its tag decides; its own table is L3's.
+
+    L5, drain: when a draining invalidation completes, no DMA may be under way that was answered before it began with
+    something that it covers, nor one that was answered later with something that was wrong since it began.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._approved: dict[_Key, bool] = {}   # whether an invalidation had covered it
+
+    def reply(self, dma: Dma, until: int) -> None:
+        """A reply that lets the request through."""
+        checks = self._world.ledger.checks
+        key = _Key(dma.source_id, dma.access, dma.iova >> PAGE_BITS, dma.hpa >> PAGE_BITS, dma.domain_id,
+                   dma.table_pointer, dma.page_size, dma.hit)
+        recent = dma.accepted > self._world.invalidations.last_end
+        covered = self._approved.get(key) if recent else None
+        if covered is None:
+            context_since, walk_since = self._windows(dma)
+            covered = context_since is not None or walk_since is not None
+            if self._finding(dma, context_since, walk_since, until) is not None:
+                self._world.doubt(partial(self._finding, dma, context_since, walk_since, until))
+            elif recent and not self._world.was_off(dma.accepted, until):
+                self._approved[key] = covered
+        checks["L7"] += 1
+        checks["L5"] += covered
+
+    def invalidated(self, completed: Completed, outstanding: list[Dma]) -> None:
+        """An invalidation has completed; `outstanding` is what was not done by the end of that cycle."""
+        self._approved.clear()
+        if not completed.invalidation.drains:
+            return
+        self._world.ledger.checks["L5"] += 1
+        for dma in outstanding:
+            if self._undrained(completed, dma):
+                self._world.ledger.violate(
+                    completed.end, "L5", f"an invalidation with drain, begun in cycle {completed.begin}, has completed, and "
+                    f"{dma} under domain {dma.domain_id:#x}, answered in cycle {dma.replied}, is not done")
+
+    def _undrained(self, completed: Completed, dma: Dma) -> bool:
+        if dma.replied is None or dma.status is not Status.OK or dma.page_size is PageSize.UNTRANSLATED:
+            return False
+        if not completed.invalidation.covers_translation(dma.domain_id, dma.iova >> PAGE_BITS, dma.page_size.value):
+            return False
+        if dma.replied <= completed.begin:
+            return True
+        return (self._problem(dma, EVER, completed.begin, completed.end) is not None
+                and self._problem(dma, EVER, EVER, completed.end) is None)
+
+    def _windows(self, dma: Dma) -> tuple[int | None, int | None]:
+        invalidations = self._world.invalidations
+        context_since = invalidations.context_since(dma.source_id, dma.domain_id, dma.accepted)
+        if dma.page_size is PageSize.UNTRANSLATED:
+            return context_since, None
+        return context_since, invalidations.translation_since(
+            dma.domain_id, dma.iova >> PAGE_BITS, dma.page_size.value, dma.accepted)
+
+    def _finding(self, dma: Dma, context_since: int | None, walk_since: int | None, until: int) -> Finding | None:
+        world = self._world
+        untranslated = dma.page_size is PageSize.UNTRANSLATED and dma.hpa == dma.iova
+        if untranslated and world.was_off(dma.accepted, until):
+            return None
+        context_begin, walk_begin = (EVER if since is None else since for since in (context_since, walk_since))
+        problem = self._problem(dma, context_begin, walk_begin, until)
+        if problem is None or min(context_begin, walk_begin) < world.horizon:
+            return None
+        covered = context_since is not None or walk_since is not None
+        law = "L5" if covered and self._problem(dma, EVER, EVER, until) is None else "L7"
+        return Finding(law, f"{dma} was let through to {dma.hpa:#x} under domain {dma.domain_id:#x}: {problem}")
+
+    def _problem(self, dma: Dma, context_since: int, walk_since: int, until: int) -> str | None:
+        contexts = self._world.contexts(dma.source_id, context_since, until)
+        own = [each for each in contexts if each.domain_id == dma.domain_id]
+        if not own:
+            domains = ", ".join(f"{each.domain_id:#x}" for each in contexts) or "none"
+            return f"since cycle {context_since} the domains of its context entry were: {domains}"
+        if dma.page_size is PageSize.UNTRANSLATED:
+            passes = dma.hpa == dma.iova and any(each.pass_through for each in own)
+            return None if passes else "its context entry translates"
+        if not dma.hit and all(each.pass_through or each.table_pointer != dma.table_pointer for each in own):
+            return f"since cycle {context_since} its context entry never named table {dma.table_pointer:#x}"
+        if in_interrupt_window(dma.hpa):
+            return "that is the interrupt window"
+        outcomes = self._world.walks(dma.table_pointer, dma.iova, walk_since, until)
+        for each in outcomes:
+            permitted = (each.readable or dma.access is Access.WRITE) and (each.writable or dma.access is Access.READ)
+            if not each.fault_reason and each.page == dma.hpa >> PAGE_BITS and permitted:
+                return None
+        return f"since cycle {walk_since} table {dma.table_pointer:#x} gives {_outcomes(outcomes)}"
+
+
+def _gives(outcome: Outcome, line: Line) -> bool:
+    """True if a walk that ended so fills this line."""
+    return not outcome.fault_reason and (outcome.base, outcome.page_size, outcome.readable, outcome.writable) == (
+        line.page, line.page_size, line.readable, line.writable)
+
+
+def _line(line: Line) -> str:
+    permission = _permission(line.readable, line.writable)
+    return (f"line {line.iova_page << PAGE_BITS:#x} -> {line.page << PAGE_BITS:#x} {permission} {line.page_size.name} "
+            f"of domain {line.domain_id:#x}")
+
+
+def _permission(readable: bool, writable: bool) -> str:
+    return f"{'R' if readable else '-'}{'W' if writable else '-'}"
+
+
+def _outcomes(outcomes: frozenset[Outcome]) -> str:
+    if not outcomes:
+        return "nothing, for no context entry has named it"
+    return " or ".join(sorted(
+        FaultReason(each.fault_reason).name if each.fault_reason else
+        f"{each.page << PAGE_BITS:#x} {_permission(each.readable, each.writable)} {each.page_size.name}"
+        for each in outcomes))

@@ -1,0 +1,151 @@
+"""The VT-d register window as values: who may change which field, and the fault records.
+
+Source: VT-d 4.1, 7.3 (recording), 7.4 (events), 11.4 (registers).
+"""
+from hw.spec.capabilities import Straps, cap_value, describe_straps, ecap_value
+from hw.spec.codec import decode, encode
+from hw.spec.dma import Access as DmaAccess
+from hw.spec.faults import FaultRecord, FaultType
+from hw.spec.registers import REGISTER_WINDOW_BYTES, REGISTERS, Access, Base, register_offset
+from hw.spec.tables import PAGE_BITS
+from sim.model.translate import Request, Result
+
+__all__ = ["RegisterError", "RegisterFile"]
+
+_DWORD_BITS = 32
+_STORED = (Access.RW, Access.WO)
+_FAULT_TYPES = {DmaAccess.READ: FaultType.READ, DmaAccess.WRITE: FaultType.WRITE, DmaAccess.ATOMIC: FaultType.ATOMIC}
+_FAULT = REGISTERS["FRCD"].field("F").mask
+_CAUSES = tuple(REGISTERS["FSTS"].field(name).mask for name in ("PFO", "PPF", "IQE", "ICE", "ITE"))
+
+
+class RegisterError(Exception):
+    """The access is not one that the window permits."""
+
+
+class RegisterFile:
+    """Registers by specification name, and by offset as software sees them.
+
+    Parameters
+    ----------
+    straps : int
+        An encoded `Straps`: capabilities, and where the fault and invalidation registers stand.
+    """
+
+    def __init__(self, straps: int) -> None:
+        strap = describe_straps(straps)
+        constant = decode(Straps, straps)
+        self._values: dict[tuple[str, int], int] = {}
+        self._places: dict[int, tuple[str, int, int]] = {}   # byte offset of a dword: register, index, which dword
+        self._next_record = 0
+        self._record_count = strap["fault_records"] + 1
+        self.message_count = 0
+        for name, row in REGISTERS.items():
+            for index in range(self._record_count if row.base is Base.FRO else 1):
+                self._values[name, index] = row.reset
+                offset = register_offset(name, fro=strap["fault_record_offset"], iro=strap["invalidation_offset"],
+                                         index=index)
+                for dword in range(row.width // _DWORD_BITS):
+                    self._places[offset + 4 * dword] = name, index, dword
+        self._values["CAP", 0] = int(cap_value(constant))
+        self._values["ECAP", 0] = int(ecap_value(constant))
+
+    def get(self, name: str, field: str) -> int:
+        """A field, by name, as the hardware sees it."""
+        row = REGISTERS[name].field(field)
+        return (self._values[name, 0] & row.mask) >> row.low
+
+    def set(self, name: str, field: str, value: int) -> None:
+        """Change a field from the hardware's side."""
+        row = REGISTERS[name].field(field)
+        self._values[name, 0] = self._values[name, 0] & ~row.mask | value << row.low
+
+    def read(self, offset: int, width: int) -> int:
+        """What software reads, 4 or 8 bytes wide. Raises RegisterError; an empty place reads zero."""
+        self._check(offset, width)
+        result = 0
+        for dword in range(width // 4):
+            place = self._places.get(offset + 4 * dword)
+            if place is not None:
+                name, index, part = place
+                hidden = sum(f.mask for f in REGISTERS[name].fields if f.access in {Access.WO, Access.ONE_SHOT})
+                value = (self._values[name, index] & ~hidden) >> _DWORD_BITS * part & (1 << _DWORD_BITS) - 1
+                result |= value << _DWORD_BITS * dword
+        return result
+
+    def write(self, offset: int, width: int, value: int) -> list[str]:
+        """What software writes. Returns the registers whose command this write carries. Raises RegisterError."""
+        self._check(offset, width)
+        commands = []
+        for dword in range(width // 4):
+            place = self._places.get(offset + 4 * dword)
+            if place is not None:
+                name, index, part = place
+                content = value >> _DWORD_BITS * dword & (1 << _DWORD_BITS) - 1
+                if self._write_dword(name, index, part, content << _DWORD_BITS * part):
+                    commands.append(name)
+        self._settle_faults()
+        return commands
+
+    def name_at(self, offset: int) -> str | None:
+        """The register that stands there."""
+        place = self._places.get(offset & ~3)
+        return place[0] if place else None
+
+    def _check(self, offset: int, width: int) -> None:
+        narrow = any(REGISTERS[self._places[dword][0]].width == _DWORD_BITS
+                     for dword in (offset, offset + 4) if dword in self._places)
+        if width not in {4, 8} or offset % width or offset >= REGISTER_WINDOW_BYTES or (width == 8 and narrow):
+            raise RegisterError(f"no access of {width} bytes at offset {offset:#x} of the register window")
+
+    def _write_dword(self, name: str, index: int, part: int, content: int) -> bool:
+        lanes = (1 << _DWORD_BITS) - 1 << _DWORD_BITS * part
+        current, command = self._values[name, index], name == "GCMD"
+        for row in REGISTERS[name].fields:
+            bits = row.mask & lanes
+            if row.access in _STORED or (row.access is Access.ONE_SHOT and bits):
+                current = current & ~bits | content & bits
+            elif row.access is Access.RW1C:
+                current &= ~(content & bits)
+            elif row.access is Access.TRIGGER and content & bits:
+                current |= bits
+                command = True
+        self._values[name, index] = current
+        return command
+
+    # --- faults ---
+
+    def record_fault(self, request: Request, result: Result) -> None:
+        """Keep one blocked request, unless its record is suppressed or there is no room (VT-d 7.3)."""
+        if self.get("FSTS", "PFO") or not result.recorded:
+            return
+        had_cause = self._has_cause()
+        place = "FRCD", self._next_record
+        if self._values[place] & _FAULT:
+            self.set("FSTS", "PFO", 1)
+        else:
+            kind = _FAULT_TYPES[request.access].value
+            self._values[place] = encode(
+                FaultRecord, fault_info=request.iova >> PAGE_BITS, source_id=request.source_id, type_2=kind & 1,
+                type_1=kind >> 1, pasid_present=int(request.pasid_present), fault_reason=result.fault_reason,
+                address_type=request.kind.value, fault=1)
+            if not self.get("FSTS", "PPF"):
+                self.set("FSTS", "FRI", self._next_record)
+            self._next_record = (self._next_record + 1) % self._record_count
+            self.set("FSTS", "PPF", 1)
+        if not had_cause:
+            self.set("FECTL", "IP", 1)
+        self._settle_faults()
+
+    def _settle_faults(self) -> None:
+        """PPF is the OR of all F; a pending event goes out when unmasked, and away with its last cause."""
+        pending = any(self._values["FRCD", index] & _FAULT for index in range(self._record_count))
+        self.set("FSTS", "PPF", int(pending))
+        if not self._has_cause():
+            self.set("FECTL", "IP", 0)
+        elif self.get("FECTL", "IP") and not self.get("FECTL", "IM"):
+            self.set("FECTL", "IP", 0)
+            self.message_count += 1
+
+    def _has_cause(self) -> bool:
+        return any(self._values["FSTS", 0] & cause for cause in _CAUSES)

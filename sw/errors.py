@@ -1,0 +1,254 @@
+"""What can go wrong in the driver: one class per cause, carrying the numbers and saying what would be right."""
+from dataclasses import dataclass
+
+__all__ = [
+    "AdoptionRefused",
+    "AlreadyAttached",
+    "AlreadyMapped",
+    "BadRange",
+    "CaptureMalformed",
+    "CaptureUnsupported",
+    "DomainIdUnavailable",
+    "DoubleFree",
+    "DriverError",
+    "EntryChanged",
+    "IntervalsDiffer",
+    "InvalidationRefused",
+    "NotAttached",
+    "NotHitless",
+    "NotMapped",
+    "OutOfPages",
+    "PageInUse",
+    "RegisterTimeout",
+    "StoreRefused",
+    "TableMalformed",
+    "UpdateRefused",
+]
+
+
+class DriverError(Exception):
+    """Anything that the driver refuses or cannot finish."""
+
+
+@dataclass(eq=False)
+class RegisterTimeout(DriverError):
+    """Hardware did not show the awaited state in time."""
+
+    register: str
+    awaited: str
+    value: str
+    cycles: int
+
+    def __str__(self) -> str:
+        return f"{self.register} did not become {self.awaited} within {self.cycles} cycles; it reads {self.value}"
+
+
+@dataclass(eq=False)
+class InvalidationRefused(DriverError):
+    """The unit did less than it was asked to."""
+
+    register: str
+    requested: str
+    performed: str
+
+    def __str__(self) -> str:
+        return (f"{self.register}: requested a {self.requested} invalidation, the unit performed {self.performed}; "
+                f"only the same or a coarser one will do")
+
+
+@dataclass(eq=False)
+class OutOfPages(DriverError):
+    """The arena is exhausted."""
+
+    base: int
+    size: int
+    in_use: int
+
+    def __str__(self) -> str:
+        return (f"no free page in the arena {self.base:#x}..{self.base + self.size:#x}: {self.in_use} pages are in "
+                f"use; give the kernel a larger arena")
+
+
+@dataclass(eq=False)
+class DoubleFree(DriverError):
+    """A page is freed that nobody holds."""
+
+    page: int
+
+    def __str__(self) -> str:
+        return f"page {self.page:#x} is not in use: it was freed before, or never allocated or reserved here"
+
+
+@dataclass(eq=False)
+class PageInUse(DriverError):
+    """A page is reserved that somebody holds already."""
+
+    page: int
+
+    def __str__(self) -> str:
+        return f"page {self.page:#x} is in use already; a page may be reserved once"
+
+
+@dataclass(eq=False)
+class BadRange(DriverError):
+    """An address, a length or a permission that no table can express."""
+
+    what: str
+    value: int
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.value:#x}: {self.rule}"
+
+
+@dataclass(eq=False)
+class AlreadyMapped(DriverError):
+    """A map over something that is mapped."""
+
+    iova: int
+
+    def __str__(self) -> str:
+        return f"iova {self.iova:#x} is mapped already; unmap it first"
+
+
+@dataclass(eq=False)
+class NotMapped(DriverError):
+    """An unmap of something that is not mapped."""
+
+    iova: int
+
+    def __str__(self) -> str:
+        return f"iova {self.iova:#x} is not mapped; nothing was changed"
+
+
+@dataclass(eq=False)
+class TableMalformed(DriverError):
+    """A table in memory that the unit would not accept."""
+
+    entry_hpa: int
+    entry: int
+    rule: str
+
+    def __str__(self) -> str:
+        return f"entry at {self.entry_hpa:#x} reads {self.entry:#x}: {self.rule}"
+
+
+@dataclass(eq=False)
+class EntryChanged(DriverError):
+    """A compare-exchange found another value than the plan was made for: nothing was stored."""
+
+    entry_hpa: int
+    expected: int
+    observed: int
+
+    def __str__(self) -> str:
+        return (f"entry at {self.entry_hpa:#x} was expected to read {self.expected:#034x} but reads "
+                f"{self.observed:#034x}; nothing was stored, make a new plan")
+
+
+@dataclass(eq=False)
+class UpdateRefused(DriverError):
+    """The update port refused a store, or never came to it."""
+
+    entry_hpa: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"update of the entry at {self.entry_hpa:#x}: {self.reason}"
+
+
+@dataclass(eq=False)
+class NotHitless(DriverError):
+    """A hitless change was asked for where there is none."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"no hitless change exists: {self.reason}; use break_before_make"
+
+
+@dataclass(eq=False)
+class AlreadyAttached(DriverError):
+    """An attach of a device that has a domain."""
+
+    source_id: int
+    domain_id: int
+
+    def __str__(self) -> str:
+        return f"device {self.source_id:#06x} is attached to domain {self.domain_id}; use replace, or detach it first"
+
+
+@dataclass(eq=False)
+class NotAttached(DriverError):
+    """A device that has no domain."""
+
+    source_id: int
+
+    def __str__(self) -> str:
+        return f"device {self.source_id:#06x} is not attached to a domain; attach it first"
+
+
+@dataclass(eq=False)
+class DomainIdUnavailable(DriverError):
+    """A domain ID that cannot be had."""
+
+    domain_id: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"domain ID {self.domain_id}: {self.reason}"
+
+
+@dataclass(eq=False)
+class AdoptionRefused(DriverError):
+    """The machine is not in the state that the persisted records promise; nothing was changed."""
+
+    rule: str
+
+    def __str__(self) -> str:
+        return f"adoption refused: {self.rule}"
+
+
+@dataclass(eq=False)
+class IntervalsDiffer(DriverError):
+    """Two tables do not give the same translations."""
+
+    iova: int
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"at iova {self.iova:#x} the old tables give {self.was}, the new ones {self.now}"
+
+
+@dataclass(eq=False)
+class CaptureMalformed(DriverError):
+    """A capture folder that breaks a rule of its format."""
+
+    file: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.rule}"
+
+
+@dataclass(eq=False)
+class CaptureUnsupported(DriverError):
+    """A sound capture of something that the unit does not do."""
+
+    capture: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"capture {self.capture}: {self.sentence}"
+
+
+@dataclass(eq=False)
+class StoreRefused(DriverError):
+    """Persisted data that does not verify. Devices may still be writing: stop here, touch nothing."""
+
+    record: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f"persisted record {self.record}: {self.rule}"

@@ -1,0 +1,51 @@
+"""Fixtures and the report of a test run."""
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+OUTCOMES = ("passed", "failed", "error", "skipped")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--report", type=Path, help="write counts and seconds of the run to this file, as JSON")
+
+
+def pytest_configure(config):
+    config.stash[_STARTED] = time.monotonic()
+
+
+_STARTED = pytest.StashKey[float]()
+
+
+@pytest.fixture
+def formal(request):
+    """Bounded checks of this test, in a folder of its own."""
+    from tests.formal.harness import FormalCheck  # only where it is used: Amaranth takes its time to start
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")
+    return FormalCheck(request.config.rootpath / "build" / "formal" / f"{request.node.path.stem}-{name}")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """With --report: one line for each folder of tests, and the report."""
+    path = config.getoption("--report")
+    if path is None:
+        return
+    folders = {}
+    for outcome in OUTCOMES:
+        for report in terminalreporter.getreports(outcome):
+            folder = Path(report.nodeid.split("::")[0]).parent.as_posix()
+            folders.setdefault(folder, dict.fromkeys((*OUTCOMES, "seconds"), 0))
+            folders[folder][outcome] += 1
+            folders[folder]["seconds"] += report.duration
+    totals = {outcome: sum(folder[outcome] for folder in folders.values()) for outcome in OUTCOMES}
+    seconds = time.monotonic() - config.stash[_STARTED]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(totals | {"seconds": round(seconds, 1), "folders": folders}, indent=2))
+    terminalreporter.section("tests")
+    for name, folder in sorted(folders.items()):
+        counts = ", ".join(f"{folder[outcome]} {outcome}" for outcome in OUTCOMES if folder[outcome])
+        terminalreporter.write_line(f"{name:20} {counts:30} {folder['seconds']:6.1f} s")
+    terminalreporter.write_line(f"report: {path}")

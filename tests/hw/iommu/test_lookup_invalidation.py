@@ -1,0 +1,160 @@
+# amaranth: UnusedElaboratable=no
+"""What an invalidation changes for lookups at full rate: from which cycle on, for which requests, under which colour.
+
+A request is compared in the cycle after its acceptance; what holds is a matter of that cycle and the cycle of `begin`.
+"""
+
+import itertools
+
+import pytest
+
+from hw.spec.invalidation import Granularity
+from tests.hw.iommu.lookup_bench import DEVICES, HIT, KNOWN, LINES, MISS, OTHER, STRANGER, Bench, tagged
+from tests.hw.iommu.request_path import SMALL, invalidation, iotlb_fill, request, simulate
+
+READ_ONLY = request(source_id=KNOWN, iova=0x11_000)
+IN_2M = request(source_id=KNOWN, iova=0x2AA_000)
+OF_OTHER = request(source_id=OTHER, iova=0x12_000)
+SETTLE = 12  # cycles before `begin`; the pipeline is full by then
+
+
+def compared(bench):
+    """The cycle in which each request was compared, by tag: that after its acceptance."""
+    return {asked.tag: cycle + 1 for cycle, asked in bench.accepted}
+
+
+async def invalidate_under_load(ctx, bench, value, templates):
+    """Look `templates` up in turn, one per cycle, while one invalidation is carried out; returns the cycle of begin."""
+    await bench.prepare(ctx)
+    begun = bench.cycle + SETTLE
+    bench.begins[begun] = value
+    bench.waiting = [
+        tagged(template, tag) for tag, template in enumerate(itertools.islice(itertools.cycle(templates), 50))
+    ]
+    await bench.settle(ctx)
+    assert len({cycle for cycle, _ in bench.accepted}) == 50
+    assert bench.accepted[-1][0] - bench.accepted[0][0] == 49  # at full rate throughout
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("value", "removed"),
+    [
+        (invalidation("IOTLB"), [HIT, READ_ONLY, IN_2M, OF_OTHER]),
+        (invalidation("IOTLB", Granularity.DOMAIN_SELECTIVE, domain_id=5), [HIT, READ_ONLY, IN_2M]),
+        (invalidation("IOTLB", Granularity.DOMAIN_SELECTIVE, domain_id=6), [OF_OTHER]),
+        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x11), [READ_ONLY]),
+        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x10, address_mask=1), [HIT, READ_ONLY]),
+        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x3FF), [IN_2M]),
+        (invalidation("CONTEXT_CACHE"), [HIT, READ_ONLY, IN_2M, OF_OTHER]),
+        (invalidation("CONTEXT_CACHE", Granularity.DOMAIN_SELECTIVE, domain_id=6), [OF_OTHER]),
+        (
+            invalidation("CONTEXT_CACHE", Granularity.SELECTIVE, domain_id=6, source_id=0x0200, function_mask=2),
+            [],
+        ),
+        (
+            invalidation("CONTEXT_CACHE", Granularity.SELECTIVE, domain_id=6, source_id=0x0200, function_mask=3),
+            [OF_OTHER],
+        ),
+        (invalidation("CONTEXT_CACHE", Granularity.SELECTIVE, domain_id=5, source_id=OTHER), []),
+    ],
+)
+def test_from_the_cycle_after_begin_nothing_covered_is_used_and_the_rest_still_hits(value, removed):
+    bench = Bench()
+    templates = [HIT, READ_ONLY, IN_2M, OF_OTHER]
+
+    async def run(ctx):
+        begun = await invalidate_under_load(ctx, bench, value, templates)
+        hits = {answer.transaction.request.tag for _, answer in bench.left["answers"] if answer.hit}
+        for tag, cycle in compared(bench).items():
+            is_removed = any(tagged(template, tag) == tagged(templates[tag % 4], tag) for template in removed)
+            assert (tag in hits) == (cycle <= begun or not is_removed)
+
+    simulate(bench.dut, run)
+
+
+def test_the_colour_changes_with_what_a_lookup_sees():
+    bench = Bench()
+
+    async def run(ctx):
+        begun = await invalidate_under_load(ctx, bench, invalidation("IOTLB"), [HIT])
+        colours = {answer.transaction.request.tag: answer.transaction.colour for _, answer in bench.left["answers"]}
+        colours |= {walk.transaction.request.tag: walk.transaction.colour for _, walk in bench.left["walk_requests"]}
+        assert colours == {tag: int(cycle > begun) for tag, cycle in compared(bench).items()}
+
+    simulate(bench.dut, run)
+
+
+@pytest.mark.parametrize("kind", ["IOTLB", "CONTEXT_CACHE"])
+@pytest.mark.parametrize(("output", "template"), [("walk_requests", MISS), ("context_requests", STRANGER)])
+@pytest.mark.parametrize("held_until", [0, SETTLE - 1, SETTLE, SETTLE + 1, SETTLE + 3])
+def test_what_was_compared_up_to_begin_leaves_marked_and_what_comes_later_does_not(kind, output, template, held_until):
+    """In the queue or anywhere in the pipeline; `held_until` is when the queue begins to empty."""
+    bench = Bench()
+    value = invalidation(
+        kind, Granularity.DOMAIN_SELECTIVE, domain_id=0x999
+    )  # marks are conservative: it covers nothing
+
+    async def run(ctx):
+        await bench.prepare(ctx)
+        start = bench.cycle
+        begun = start + SETTLE
+        bench.begins[begun] = value
+        bench.ready[output] = itertools.chain(itertools.repeat(False, held_until), itertools.repeat(True))
+        bench.waiting = [tagged(template, tag) for tag in range(30)]
+        await bench.settle(ctx)
+        cycles = compared(bench)
+        for left, payload in bench.left[output]:
+            transaction = payload.transaction if output == "walk_requests" else payload
+            expected = cycles[transaction.request.tag] <= begun <= left
+            assert transaction.marked == expected
+        assert any(
+            cycle <= begun <= left
+            for cycle, left in zip(cycles.values(), (left for left, _ in bench.left[output]), strict=True)
+        )
+
+    simulate(bench.dut, run)
+
+
+@pytest.mark.parametrize("kind", ["iotlb", "context"])
+@pytest.mark.parametrize("offset", range(-3, 3))
+def test_a_fill_up_to_begin_is_removed_and_a_later_one_is_not_lost_for_good(kind, offset):
+    """The fill comes `offset` cycles after begin; lookups of it run at full rate all the time."""
+    bench = Bench()
+    name = f"{kind}_fill"
+    line = iotlb_fill(domain_id=5, iova_page=0x10, page=0xE) if kind == "iotlb" else DEVICES[0]
+    value = invalidation("IOTLB" if kind == "iotlb" else "CONTEXT_CACHE")
+
+    async def run(ctx):
+        await bench.prepare(ctx, devices=DEVICES if kind == "iotlb" else [], lines=LINES if kind == "context" else [])
+        begun = bench.cycle + SETTLE
+        bench.begins[begun] = value
+        bench.fills[begun + offset] = [(name, line)]
+        bench.fills[begun + 30] = [(name, line)]
+        bench.waiting = [tagged(HIT, tag) for tag in range(50)]
+        await bench.settle(ctx)
+        hits = {answer.transaction.request.tag for _, answer in bench.left["answers"] if answer.hit}
+        for tag, cycle in compared(bench).items():
+            seen_before = begun + offset + 2 <= cycle <= begun
+            never = cycle < begun + offset + 2 or (offset <= 0 and begun < cycle < begun + 32)
+            always = seen_before or cycle >= begun + 32
+            assert tag in hits or not always
+            assert tag not in hits or not never
+
+    simulate(bench.dut, run)
+
+
+def test_busy_covers_the_scan_of_either_cache():
+    bench = Bench()
+
+    async def run(ctx):
+        await bench.prepare(ctx)
+        for kind, cycles in (("IOTLB", SMALL.iotlb_sets + 1), ("CONTEXT_CACHE", SMALL.context_sets + 1)):
+            bench.begins[bench.cycle] = invalidation(kind)
+            seen = []
+            for _ in range(12):
+                seen.append(ctx.get(bench.dut.busy))
+                await bench.step(ctx)
+            assert seen == [0] + [1] * cycles + [0] * (11 - cycles)
+
+    simulate(bench.dut, run)

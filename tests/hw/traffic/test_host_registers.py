@@ -1,0 +1,88 @@
+# amaranth: UnusedElaboratable=no
+"""The engine's registers, as the host sees them."""
+import pytest
+
+from hw.spec.bench import (
+    COUNTER_BASE,
+    DEVICE_BASE,
+    DEVICE_STRIDE,
+    PAGE_ENTRY_BYTES,
+    PAGE_LIST_BASE,
+    TRAFFIC_BASE,
+    DeviceConfig,
+    DeviceField,
+    Phase,
+    TrafficRegister,
+)
+from hw.spec.codec import encode
+from hw.traffic.engine import TrafficEngine
+from tests.hw.traffic.machine import Machine
+
+
+def machine_of():
+    return Machine(TrafficEngine(devices=8, pages=32))
+
+
+def test_the_phase_register_shows_and_tells():
+    machine = machine_of()
+
+    async def testbench(ctx):
+        for phase in (Phase.SWAP, Phase.FREE, Phase.FREE, Phase.STEADY):
+            await machine.write(ctx, TrafficRegister.PHASE, phase.value)
+            assert ctx.get(machine.dut.phase) == phase
+            assert await machine.read(ctx, TrafficRegister.PHASE) == phase.value
+        assert machine.phases == [Phase.SWAP.value, Phase.FREE.value, Phase.FREE.value, Phase.STEADY.value]
+        assert (await machine.host(ctx, TrafficRegister.PHASE, 9))[1] == 1
+        assert ctx.get(machine.dut.phase) == Phase.STEADY
+
+    machine.run(testbench)
+
+
+def test_tables_and_control_read_back_and_the_cycle_counts():
+    machine = machine_of()
+
+    async def testbench(ctx):
+        config = encode(DeviceConfig, source_id=0xBEEF, first_page=3, page_count=1, stride=7, writes=2, enabled=1)
+        address = DEVICE_BASE + 5 * DEVICE_STRIDE
+        await machine.write(ctx, address + DeviceField.CONFIG, config)
+        await machine.declare(ctx, 5, old=6, new=7, old_permitted=1, new_permitted=1)
+        assert await machine.read(ctx, address + DeviceField.CONFIG) == config
+        assert await machine.read(ctx, address + DeviceField.DOMAINS) == 6 | 7 << 16 | 3 << 32
+        assert await machine.read(ctx, address + DEVICE_STRIDE + DeviceField.CONFIG) == 0
+        await machine.control(ctx, run=0, limit=33, gap=2)
+        assert await machine.read(ctx, TrafficRegister.CONTROL) == 33 << 1 | 2 << 12
+        assert await machine.read(ctx, TrafficRegister.SEED) == 1
+        await machine.write(ctx, TrafficRegister.SEED, 1234)
+        assert await machine.read(ctx, TrafficRegister.SEED) == 1234
+        earlier, at = await machine.read(ctx, TrafficRegister.CYCLE), ctx.get(machine.dut.cycle)
+        await ctx.tick().repeat(100)
+        later, at_later = await machine.read(ctx, TrafficRegister.CYCLE), ctx.get(machine.dut.cycle)
+        assert later - earlier == at_later - at
+        assert at_later - at > 100
+
+    machine.run(testbench)
+
+
+PAGES_AT = PAGE_LIST_BASE - TRAFFIC_BASE
+
+
+@pytest.mark.parametrize(("address", "value", "wide"), [
+    (0x038, None, 1), (0x038, 0, 1), (0xFF8, None, 1),           # no such register
+    (TrafficRegister.CYCLE, 0, 1), (TrafficRegister.IN_FLIGHT, 0, 1), (TrafficRegister.TOTAL, 0, 1),
+    (TrafficRegister.STRAY, 0, 1),                               # read only
+    (TrafficRegister.CONTROL, 1, 0), (0x004, 1, 1),              # narrow, unaligned
+    (DEVICE_BASE + 0x10, 1, 1), (DEVICE_BASE + 8 * DEVICE_STRIDE, 1, 1),
+    (COUNTER_BASE + 8 * 7, None, 1), (COUNTER_BASE + 8 * DEVICE_STRIDE, None, 1),
+    (PAGES_AT, None, 1), (PAGES_AT + 24, 1, 1), (PAGES_AT + 32 * PAGE_ENTRY_BYTES, 1, 1),
+    (PAGES_AT - 8, 1, 1),
+])
+def test_an_access_that_makes_no_sense_is_an_error_and_changes_nothing(address, value, wide):
+    machine = machine_of()
+
+    async def testbench(ctx):
+        assert (await machine.host(ctx, address, value, wide=wide))[1] == 1
+        assert await machine.read(ctx, TrafficRegister.CONTROL) == 0
+        assert await machine.read(ctx, DEVICE_BASE) == 0
+        assert await machine.read(ctx, COUNTER_BASE) == 0
+
+    machine.run(testbench, cycles=100)

@@ -28,8 +28,8 @@ def missing():
     """What the machine lacks: pairs of what it is for people, and its Debian package."""
     lacking = []
     if sys.version_info < LEAST_PYTHON:
-        lacking.append((f"Python {LEAST_PYTHON[0]}.{LEAST_PYTHON[1]} or later (this is {sys.version.split()[0]}; "
-                        "another one can be named: make PYTHON=python3.12 ...)", "python3"))
+        least = ".".join(map(str, LEAST_PYTHON))
+        lacking.append((f"Python {least} (this is {sys.version.split()[0]}; name another: make PYTHON=... )", "python3"))
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
         lacking.append(("Python's venv module", "python3-venv"))
     for program, package in DEBIAN_PACKAGES.items():
@@ -64,7 +64,7 @@ def make():
     if not (ENVIRONMENT / "bin" / "python").exists():
         venv.create(ENVIRONMENT)
     print("environment: installing the packages of pdm.lock", flush=True)
-    run(PDM / "bin" / "pdm", "use", "--quiet", "--force", ENVIRONMENT / "bin" / "python")
+    run(PDM / "bin" / "pdm", "use", "--quiet", ENVIRONMENT / "bin" / "python")
     run(PDM / "bin" / "pdm", "sync", "--quiet", "--clean")
 
 

@@ -148,34 +148,34 @@ def device_name(source_id: int) -> str:
 
 
 def event_dict(event: Any) -> dict[str, Any]:
-    """What one row says, and no more, in words and integers; ready for JSON."""
+    """What one row says, and no more, in words and integers; ready for JSON. Named parts of the detail are under "detail"."""
     kind = EventKind(int(event["kind"]))
+    detail = int(event["detail_hi"]) << 64 | int(event["detail_lo"])
     said: dict[str, Any] = {"cycle": int(event["cycle"]), "kind": kind.name}
     for name in _SAID[kind]:
-        said[name] = detail_of(event) if name == "detail" else int(event[name])
+        said[name] = detail if name == "detail" else int(event[name])
     if "source_id" in said:
         said["device"] = device_name(said["source_id"])
     if kind is EventKind.FAULT:
         said["disposition"] = _word(FaultDisposition, int(event["tag"]))
     if kind in _DETAIL_NAMES:
         name, words = _DETAIL_NAMES[kind]
-        said[name] = _word(words, int(event["detail_lo"]))
+        said["detail"] = {name: _word(words, detail)}
     elif kind in EVENT_DETAILS:
-        layout = data.Layout.cast(EVENT_DETAILS[kind])
-        for name, part in layout:
-            if not name.startswith("_"):
-                number = (int(event["detail_hi"]) << 64 | int(event["detail_lo"])) >> part.offset
-                said[name] = _word(part.shape, number & ((1 << part.width) - 1))
+        said["detail"] = {name: _word(part.shape, detail >> part.offset & ((1 << part.width) - 1))
+                          for name, part in data.Layout.cast(EVENT_DETAILS[kind])}
     return said
 
 
 def format_event(event: Any) -> str:
     """One row as a line for people."""
     said = event_dict(event)
-    said.pop("source_id", None)
-    words = [f"{name}={value:#x}" if name in _HEXADECIMAL else f"{name}={value}" for name, value in said.items()
-             if name not in {"cycle", "kind"}]
-    return f"{said['cycle']:>10} {said['kind']:<18} {' '.join(words)}".rstrip()
+    cycle, kind = said.pop("cycle"), said.pop("kind")
+    said.pop("source_id", None)  # the device's name says it
+    detail = said.pop("detail", {})
+    parts = [*said.items(), *(detail.items() if isinstance(detail, dict) else [("detail", detail)])]
+    words = [f"{name}={value:#x}" if name in _HEXADECIMAL else f"{name}={value}" for name, value in parts]
+    return f"{cycle:>10} {kind:<18} {' '.join(words)}".rstrip()
 
 
 def write_json_lines(path: Path, events: Iterable[Any]) -> None:

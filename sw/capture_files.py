@@ -58,9 +58,11 @@ class CaptureFiles:
     def rows(self, file: str, parse: Callable[[dict[str, str]], _Row]) -> list[_Row]:
         """Every line of a compressed table, parsed."""
         result = []
-        line = 1
         with rules_of(file), gzip.open(self._folder / file, "rt", encoding="utf-8", newline="") as stream:
-            for line, row in enumerate(csv.DictReader(stream), start=2):
+            table = csv.DictReader(stream)
+            if not table.fieldnames:
+                raise ValueError("must begin with a line of column names")
+            for line, row in enumerate(table, start=2):
                 with rules_of(file, f"line {line}: "):
                     result.append(parse(row))
         return result
@@ -68,7 +70,9 @@ class CaptureFiles:
     def pages(self, epoch: int) -> dict[int, tuple[int, bytes]]:
         """Kind and contents of every page as it stood at a snapshot: epoch 0 and the changes since, in order."""
         pages: dict[int, tuple[int, bytes]] = {}
-        with rules_of("tables.npz"), np.load(self._folder / "tables.npz", allow_pickle=False) as archive:
+        # numpy leaves a file that it cannot read open if it opened it itself
+        with (rules_of("tables.npz"), (self._folder / "tables.npz").open("rb") as stream,
+              np.load(stream, allow_pickle=False) as archive):
             for step in range(epoch + 1):
                 prefix = f"e{step}_" if step else ""
                 if step:

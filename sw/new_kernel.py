@@ -20,7 +20,7 @@ from sw.errors import AdoptionRefused, BadRange
 from sw.faults import FaultLog
 from sw.intervals import Interval, relocated
 from sw.memory import PageAllocator
-from sw.page_copy import copy_pages
+from sw.page_copy import copy_pages, pages_of
 from sw.persist.records import Handover
 from sw.persist.store import MemoryStore
 from sw.strategies import AtomicSwap, BreakBeforeMake, Strategy
@@ -125,6 +125,7 @@ class _Move:
     new: Domain
     offset: int
     expected: list[Interval]
+    copied: list[int]  # pages that this kernel copies
     old_tables: list[int]
 
     def report(self) -> dict[str, Any]:
@@ -151,12 +152,17 @@ def _offsets(handover: Handover, plan: NewKernelPlan) -> dict[int, int]:
     return offsets
 
 
-def _require_free(allocator: PageAllocator, interval: Interval) -> None:
-    """The place of a copy must be neither in the arena nor in use."""
-    arena = range(allocator.base, allocator.base + allocator.size)
-    for page in range(interval.hpa, interval.hpa + interval.size, PAGE_BYTES):
-        if page in arena or page in allocator.in_use:
-            raise BadRange("relocated page", page, "falls on this kernel's own memory or on a preserved table")
+def _require_free(iommu: Iommu, places: list[Interval]) -> None:
+    """The place of a copy must be neither in the arena, nor a table, nor a page that a device reaches."""
+    allocator = iommu.allocator
+    claims = [(allocator.base, allocator.size, "this kernel's own memory")]
+    claims += [(page, PAGE_BYTES, "a table") for page in allocator.in_use]
+    claims += [(mapped.hpa, mapped.size, f"a page of domain {domain.domain_id}") for domain in iommu.domains.values()
+               if domain.table is not None for mapped in domain.table.intervals()]
+    for place in places:
+        for base, size, owner in claims:
+            if base < place.hpa + place.size and place.hpa < base + size:
+                raise BadRange("relocated page", max(base, place.hpa), f"falls on {owner}")
 
 
 async def _build(transport: Transport, iommu: Iommu, old: Domain, plan: NewKernelPlan, offset: int) -> _Move:
@@ -166,16 +172,17 @@ async def _build(transport: Transport, iommu: Iommu, old: Domain, plan: NewKerne
     if old.table is None or new.table is None:
         if offset:
             raise BadRange("relocate offset", offset, f"domain {old.domain_id} is pass-through: it has no tables")
-        return _Move(old, new, offset, [], [])
+        return _Move(old, new, offset, [], [], [])
     was = old.table.intervals()
     expected = relocated(was, offset)
+    copied = []
     if offset:
-        for interval in expected:
-            _require_free(iommu.allocator, interval)
+        _require_free(iommu, expected)
+        copied = [] if plan.pages_copied else pages_of(was)
     await new.table.map_all(expected)
     reread = await SecondStageTable.load(transport, iommu.allocator, new.table.format, new.table.top)
     require_equal(was, relocated(reread.intervals(), -offset))
-    return _Move(old, new, offset, expected, old.table.pages)
+    return _Move(old, new, offset, expected, copied, old.table.pages)
 
 
 async def run_new_kernel(transport: Transport, plan: NewKernelPlan, *, say: Callable[[str], None]) -> dict[str, Any]:
@@ -197,8 +204,7 @@ async def run_new_kernel(transport: Transport, plan: NewKernelPlan, *, say: Call
     await store.erase()  # from the first replacement on the records are no longer true
     replacements: list[Replacement] = []
     for move in moves:
-        if move.offset and not plan.pages_copied:
-            await copy_pages(transport, relocated(move.expected, -move.offset), move.offset)
+        await copy_pages(transport, move.copied, move.offset)
         for source_id in sorted(move.old.devices):
             replacements.append(await iommu.replace(source_id, move.new, plan.strategy_for(source_id)))
             say(f"device {source_id:#06x}: domain {move.old.domain_id} -> {move.new.domain_id} by {plan.strategy}, "

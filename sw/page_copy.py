@@ -10,38 +10,27 @@ from sw.errors import BadRange
 from sw.intervals import Interval
 from sw.transport import Transport
 
-__all__ = ["MAX_COPY_BYTES", "copy_pages"]
+__all__ = ["MAX_COPY_BYTES", "copy_pages", "pages_of"]
 
 MAX_COPY_BYTES = 16 << 20
-_WORD_BYTES = data.Layout.cast(DataWord).size // 8
-_SIGNATURE = data.Layout.cast(DataWord)["signature"].offset // 64  # which half of a word
+_WORDS = data.Layout.cast(DataWord).size // 64                     # of 64 bits, in a DataWord
+_SIGNATURE = data.Layout.cast(DataWord)["signature"].offset // 64  # which of them
 
 
-async def copy_pages(transport: Transport, intervals: Sequence[Interval], offset: int) -> int:
-    """Copy every page of these intervals `offset` bytes further up, signing the words anew that carried its signature.
+def pages_of(intervals: Sequence[Interval]) -> list[int]:
+    """Every page (HPA) that these intervals reach, once. Raises BadRange if that is more than anybody should copy."""
+    size = sum(interval.size for interval in intervals)
+    if size > MAX_COPY_BYTES:
+        raise BadRange("relocated bytes", size, f"the kernel copies at most {MAX_COPY_BYTES:#x}; copy them yourself and "
+                                                f"say --pages-copied")
+    return sorted({hpa for interval in intervals
+                   for hpa in range(interval.hpa, interval.hpa + interval.size, PAGE_BYTES)})
 
-    Returns
-    -------
-    int
-        Pages copied.
 
-    Raises
-    ------
-    BadRange
-        If that is too much, or a copy would land on a page that is copied.
-    """
-    pages = sorted({hpa for interval in intervals
-                    for hpa in range(interval.hpa, interval.hpa + interval.size, PAGE_BYTES)}
-                   if sum(interval.size for interval in intervals) <= MAX_COPY_BYTES else set())
-    if not pages and intervals:
-        raise BadRange("relocated bytes", sum(interval.size for interval in intervals),
-                       f"the kernel copies at most {MAX_COPY_BYTES:#x}; copy them yourself and say --pages-copied")
-    hit = set(pages) & {page + offset for page in pages}
-    if offset % PAGE_BYTES or hit:
-        raise BadRange("relocate offset", offset, f"must be a multiple of {PAGE_BYTES:#x} that leads off the pages")
+async def copy_pages(transport: Transport, pages: Sequence[int], offset: int) -> None:
+    """Copy these pages `offset` bytes further up, signing the words anew that carried their page's signature."""
     for page in pages:
-        words = np.frombuffer(await transport.read_memory(page, PAGE_BYTES), dtype="<u8").copy().reshape(-1, 2)
-        signature = words[:, _SIGNATURE]
+        words = np.frombuffer(await transport.read_memory(page, PAGE_BYTES), dtype="<u8").copy()
+        signature = words.reshape(-1, _WORDS)[:, _SIGNATURE]
         signature[signature == page_signature(page >> PAGE_BITS)] = page_signature((page + offset) >> PAGE_BITS)
         await transport.write_memory(page + offset, words.tobytes())
-    return len(pages)

@@ -7,7 +7,9 @@ from amaranth.lib import data
 from hw.spec.codec import decode, encode
 from hw.spec.registers import REGISTERS
 
-__all__ = ["Straps", "STRAPS_DEFAULT", "cap_value", "ecap_value", "straps_from_capabilities"]
+__all__ = ["MAX_HOST_ADDRESS_WIDTH", "Straps", "STRAPS_DEFAULT", "cap_value", "ecap_value", "straps_from_capabilities"]
+
+MAX_HOST_ADDRESS_WIDTH = 52
 
 
 class Straps(data.Struct):
@@ -67,7 +69,7 @@ def straps_from_capabilities(cap, ecap, *, host_address_width=None, fault_record
     """Straps that make the unit look like a machine whose CAP and ECAP read so, as far as it can.
 
     What the unit does not have (queue, interrupt remapping, device-TLB) is not strapped and reads as absent.
-    Without `host_address_width` the guest's width (MGAW + 1) is taken, as the emulator of the captures does.
+    Without `host_address_width` the guest's width (MGAW + 1, at most 52) is taken, as the emulator of the captures does.
     """
     def field(name, register, value):
         row = REGISTERS[register].field(name)
@@ -77,7 +79,7 @@ def straps_from_capabilities(cap, ecap, *, host_address_width=None, fault_record
     fields |= {strap: field(name, "ECAP", ecap) for name, strap in _ECAP.items()}
     fields["superpages"] &= 0b11
     fields["fault_records"] = min(fields["fault_records"], fault_records_built - 1)
-    fields["host_address_width"] = host_address_width or fields["mgaw"] + 1
+    fields["host_address_width"] = host_address_width or min(fields["mgaw"] + 1, MAX_HOST_ADDRESS_WIDTH)
     return encode(Straps, **fields)
 
 

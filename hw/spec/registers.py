@@ -52,7 +52,7 @@ class Register:
     name: str
     offset: int
     width: int
-    fields: tuple
+    fields: tuple[Field, ...]
     base: Base = Base.FIXED
     doc: str = ""
 

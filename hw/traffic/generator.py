@@ -125,7 +125,7 @@ class Generator(wiring.Component):
         with m.If(self.config.write):
             written = self.config.write_data
             m.d.sync += active.bit_select(self.config.row, 1).eq(
-                written.enabled & written.bus_master & 1)
+                written.enabled & written.bus_master & (written.page_count != 0))
 
         # Its progress.
         state = states.read_port(domain="comb")

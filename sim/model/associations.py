@@ -28,6 +28,7 @@ class Association:
     translations: Translations | None = None   # what the experiment says; None: whatever the table says
     table_pointer: int | None = None           # page number; None: not bound yet
     until: int | None = None                   # cycle in which it was forbidden
+    verified: bool = False                     # the table was seen to say so, when a context entry first named it
 
     def overlaps(self, since: int, until: int) -> bool:
         """True if it stood at some instant of the window."""
@@ -65,21 +66,22 @@ class Associations:
         pointer, domain_id = context.table_pointer, context.domain_id
         self.levels[pointer] = top_level(context.address_width)
         standing = self.standing(domain_id, cycle, cycle)
-        if not standing or any(each.table_pointer == pointer for each in standing):
+        named = [each for each in standing if each.table_pointer == pointer]
+        if not standing or any(each.verified or each.translations is None for each in named):
             return None   # an undeclared tag is judged when something is cached under it
         for other in self._by_domain.values():
             for each in other:
                 if each.table_pointer == pointer and each.domain_id != domain_id and each.until is None:
                     return f"it is the table of domain {each.domain_id:#x}"
-        unbound = [each for each in standing if each.table_pointer is None and each.translations is not None]
-        if not unbound:
+        candidates = named or [each for each in standing if each.table_pointer is None]
+        if not candidates:
             return "every declaration of that domain has another table"
         actual = translations_of(memory.read, limit, pointer, self.levels[pointer])
-        for each in unbound:
+        for each in candidates:
             if each.translations == actual:
-                each.table_pointer = pointer
+                each.table_pointer, each.verified = pointer, True
                 return None
-        return f"it gives {actual!r}, declared are {unbound[-1].translations!r}"
+        return f"it gives {actual!r}, declared are {candidates[-1].translations!r}"
 
 
 class ContextWatch:

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
     @property
     def base(self) -> int:
         """First page of the (super)page."""
-        bits = level_shift(self.page_size.value + 1) - PAGE_BITS
+        bits: int = level_shift(self.page_size.value + 1) - PAGE_BITS
         return self.page >> bits << bits
 
 

@@ -178,6 +178,8 @@ class Judge:
             raise ValueError(f"an event of cycle {cycle} after one of cycle {world.now}")
         self._end_cycle()
         self._apply_notes(cycle)
+        if world.now == EVER:
+            world.begin(cycle)
         world.now = cycle
         world.settle()
 
@@ -264,7 +266,7 @@ class Judge:
     # --- the verdict ---
 
     def verdict(self, *, final: bool = True) -> dict[str, dict[str, Any]]:
-        """By law: `title`, `status` (pass, fail, not_checked), `checks`, `violation_count`, `violations` (the first few).
+        """By law: `title`, `status` (pass, fail, not_checked), `checks`, `violation_count`, `violations` (some).
 
         A law that had nothing to judge was not checked, and `note` says why; it has not passed. `final`: the run is
         over, so what is still doubtful is judged, and what is still under way will never end.

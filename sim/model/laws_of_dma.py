@@ -57,7 +57,7 @@ class Place:
             ledger.violate(cycle, "L2", f"{dma} went to {hpa:#x} under domain {domain_id:#x}: {problem}")
 
     def _misplaced(self, cycle: int, dma: Dma, verdict: Verdict, domain_id: int, hpa: int) -> str | None:
-        if dma.replied is not None and (hpa >> PAGE_BITS, domain_id) != (dma.hpa >> PAGE_BITS, dma.domain_id):
+        if (hpa >> PAGE_BITS, domain_id) != (dma.hpa >> PAGE_BITS, dma.domain_id):
             return f"the reply said {dma.hpa:#x} under domain {dma.domain_id:#x}"
         if (hpa ^ dma.iova) % PAGE_BYTES:
             return "another place in the page"
@@ -118,11 +118,12 @@ class Answers:
         if dma is None or dma.source_id != source_id:
             self._violate(cycle, f"DMA with tag {tag} of {source_id:#06x} done, but not under way")
             return None
-        if dma.replied is None:
-            self._violate(cycle, f"{dma} done without a reply")
         del self.outstanding[tag]
         if tag in self._early:
             self.outstanding[tag] = self._early.pop(tag)
+        if dma.replied is None:
+            self._violate(cycle, f"{dma} done without a reply")
+            return None
         return dma
 
     def end_of_cycle(self, cycle: int) -> None:
@@ -136,6 +137,7 @@ class Answers:
         """Nothing will happen any more."""
         for dma in self.outstanding.values():
             self._violate(self._world.now, f"{dma} was never {'done' if dma.replied is not None else 'answered'}")
+        self.outstanding.clear()
 
     def _violate(self, cycle: int, sentence: str) -> None:
         self._world.ledger.violate(cycle, "L6", sentence)

@@ -1,4 +1,4 @@
-"""Laws that need the tables: L3 tag coherence, L4 no use after free, L5 invalidation means it, L7 nobody gets in. Ours."""
+"""Laws that need the tables: L3 tag coherence, L4 no use after free, L5 invalidation means it, L7 nobody gets in."""
 from functools import partial
 from typing import NamedTuple
 
@@ -116,8 +116,8 @@ class Entry:
     The window of the context entry begins with the last invalidation of it that had completed before the request was
     accepted (at its BEGIN: what is stored before a driver asks for an invalidation must be seen after it), that of the
     walk likewise; both end with the reply. What fails there, but was right at an earlier instant, is a use of what was
-    removed: L5. What was never right is L7. A reply from the IOTLB need not have the table of the context entry as it is
-    now: its tag decides; its own table is L3's.
+    removed: L5. What was never right is L7. A reply from the IOTLB need not have the table of the context entry as it
+    is now: its tag decides; its own table is L3's.
 
     L5, drain: when a draining invalidation completes, no DMA may be under way that was answered before it began with
     something that it covers, nor one that was answered later with something that was wrong since it began.
@@ -153,8 +153,8 @@ class Entry:
         for dma in outstanding:
             if self._undrained(completed, dma):
                 self._world.ledger.violate(
-                    completed.end, "L5", f"an invalidation with drain, begun in cycle {completed.begin}, has completed, and "
-                    f"{dma} under domain {dma.domain_id:#x}, answered in cycle {dma.replied}, is not done")
+                    completed.end, "L5", f"an invalidation with drain, begun in cycle {completed.begin}, has completed, "
+                    f"and {dma} under domain {dma.domain_id:#x}, answered in cycle {dma.replied}, is not done")
 
     def _undrained(self, completed: Completed, dma: Dma) -> bool:
         if dma.replied is None or dma.status is not Status.OK or dma.page_size is PageSize.UNTRANSLATED:

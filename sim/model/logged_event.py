@@ -26,4 +26,4 @@ def from_rows(rows: "np.ndarray[Any, np.dtype[np.void]]", kinds: Collection[int]
     """The rows of these kinds, in order. `detail` of a row is two columns, detail_lo and detail_hi."""
     chosen = rows[np.isin(rows["kind"], list(kinds))]
     for *fields, low, high in zip(*(chosen[name].tolist() for name in _COLUMNS), strict=True):
-        yield LoggedEvent(*fields, high << 64 | low)
+        yield LoggedEvent._make((*fields, high << 64 | low))

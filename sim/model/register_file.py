@@ -53,7 +53,7 @@ class RegisterFile:
     def get(self, name: str, field: str) -> int:
         """A field, by name, as the hardware sees it."""
         row = REGISTERS[name].field(field)
-        return (self._values[name, 0] & row.mask) >> row.low
+        return int((self._values[name, 0] & row.mask) >> row.low)
 
     def set(self, name: str, field: str, value: int) -> None:
         """Change a field from the hardware's side."""

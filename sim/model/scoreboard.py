@@ -88,4 +88,5 @@ def _in_words(answer: Result | Reply) -> str:
     if answer.status is Status.BLOCKED:
         reason = "reason not known" if answer.fault_reason is None else FaultReason(answer.fault_reason).name
         return f"BLOCKED, {reason}"
-    return f"{answer.status.name}, {answer.hpa:#x}" + (f", {answer.page_size.name}" if answer.page_size is not None else "")
+    size = "" if answer.page_size is None else f", {answer.page_size.name}"
+    return f"{answer.status.name}, {answer.hpa:#x}{size}"

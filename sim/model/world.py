@@ -137,11 +137,19 @@ class World:
             entries = self.contexts_in_force.root_changed(self._roots[-1][1])
             self._bind(cycle, (each for each in entries if each[1].domain_id == domain_id))
 
+    def begin(self, cycle: int) -> None:
+        """The first event has come: what was stored and declared up to now is looked at as a whole."""
+        self.now = cycle
+        if self._roots:
+            self._bind(cycle, self.contexts_in_force.root_changed(self._roots[-1][1]))
+
     def _bind(self, cycle: int, entries: Iterator[tuple[int, ContextView]]) -> None:
+        if self.now == EVER:
+            return
         for source_id, context in entries:
             if context.pass_through:
                 continue
-            self.ledger.checks["L3"] += 1
+            self.ledger.checks["L3"] += bool(self.associations.standing(context.domain_id, cycle, cycle))
             problem = self.associations.bind(cycle, context, self.memory, self.limits)
             if problem is not None:
                 self.ledger.violate(cycle, "L3", f"the context entry of {source_id:#06x} names table "

@@ -10,7 +10,7 @@ from hw.lib.stream import Queue, connect_stream
 from tests.formal.contract import assert_stream, assume_stream
 from tests.formal.harness import Refuted, Undecided
 
-DEPTH = 12
+DEPTH = 10
 PAYLOAD_BITS = 4
 
 
@@ -28,8 +28,8 @@ class QueueSpec(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.block = block = self._block
-        connect_stream(m, src=wiring.flipped(self.written), dst=block.i)
-        connect_stream(m, src=block.o, dst=wiring.flipped(self.read))
+        connect_stream(m, src=self.written, dst=block.i)
+        connect_stream(m, src=block.o, dst=self.read)
         assume_stream(m, "written_contract", self.written)
         assert_stream(m, "read_contract", self.read)
 
@@ -54,7 +54,7 @@ class QueueSpec(wiring.Component):
 
 
 class BrokenQueue(wiring.Component):
-    """A queue with one fault: "withdraws" an offer, "replaces" it, "loses" what comes when it is full, or "reverses" the bits."""
+    """A queue with a fault: withdraws an offer, replaces it, loses what comes when it is full, or reverses its bits."""
 
     def __init__(self, fault):
         self._fault = fault
@@ -63,8 +63,8 @@ class BrokenQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = Queue(PAYLOAD_BITS, depth=2)
-        connect_stream(m, src=wiring.flipped(self.i), dst=queue.i)
-        connect_stream(m, src=queue.o, dst=wiring.flipped(self.o))
+        connect_stream(m, src=self.i, dst=queue.i)
+        connect_stream(m, src=queue.o, dst=self.o)
         m.d.comb += self.level.eq(queue.level)
         second = Signal()
         m.d.sync += second.eq(~second)
@@ -72,7 +72,7 @@ class BrokenQueue(wiring.Component):
             case "withdraws":
                 m.d.comb += [self.o.valid.eq(queue.o.valid & second), queue.o.ready.eq(self.o.ready & second)]
             case "replaces":
-                m.d.comb += self.o.payload.eq(queue.o.payload ^ second)  # a second time if it waits
+                m.d.comb += self.o.payload.eq(queue.o.payload ^ ~self.o.ready)
             case "loses":
                 m.d.comb += self.i.ready.eq(1)
             case "reverses":

@@ -28,7 +28,7 @@ def test_register_prints_the_fields_that_are_set():
 
 def test_unknown_field_is_named_with_those_there_are():
     registers = drive(RegisterFile.open(Machine().transport))
-    with pytest.raises(KeyError, match="GSTS has no field 'TE'; it has .*TES"):
+    with pytest.raises(KeyError, match=r"GSTS has no field 'TE'; it has .*TES"):
         _ = drive(registers.read("GSTS"))["TE"]
 
 

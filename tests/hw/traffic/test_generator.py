@@ -174,6 +174,25 @@ def test_writing_a_row_starts_its_sequence_anew():
     around.run(testbench)
 
 
+def test_writing_a_row_loses_no_step_of_another_device():
+    around = Surroundings()
+
+    async def testbench(ctx):
+        for index in range(8):
+            await around.page(ctx, index, iova_page=index)
+        config = await around.device(ctx, 0, page_count=8)
+        around.control(ctx)
+        for _ in range(20):
+            await ctx.tick().repeat(2)
+            await around.device(ctx, 1, enabled=0)
+        await ctx.tick().repeat(5)
+        assert len(around.requests) > 40
+        for visit, request in zip(visits(config, first_word(SEED, 0)), around.requests, strict=False):
+            assert request.iova == visit.page << 12 | visit.line * DMA_BYTES
+
+    around.run(testbench)
+
+
 @pytest.mark.parametrize(("readable", "writable", "expected"), [
     (1, 0, {Access.READ}), (0, 1, {Access.WRITE}), (1, 1, {Access.READ, Access.WRITE}), (0, 0, {Access.READ}),
 ])

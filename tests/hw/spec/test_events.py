@@ -1,0 +1,35 @@
+"""The event log's vocabulary: numbers that logs already written depend on, and details that fit."""
+import pytest
+
+from hw.spec.bench import Counter
+from hw.spec.codec import field_width
+from hw.spec.events import EVENT_DETAILS, Event, EventKind, FaultDisposition, Verdict
+from tests.hw.spec.layouts import rows, size
+
+
+def test_event_kinds_keep_their_numbers():
+    assert [kind.name for kind in sorted(EventKind)] == [
+        "NONE", "REQUEST", "REPLY", "RETIRE", "CONTEXT_FETCH", "CONTEXT_RESULT", "CONTEXT_FILL", "WALK", "WALK_RESULT",
+        "IOTLB_FILL", "MEMORY", "UPDATE", "INVALIDATION_BEGIN", "INVALIDATION_END", "FAULT", "PHASE", "DONE", "CONTROL"]
+    assert [kind.value for kind in sorted(EventKind)] == list(range(18))
+
+
+def test_an_event_is_five_words_and_a_kind():
+    assert rows(Event) == [
+        ("kind", 4, 0), ("source_id", 20, 5), ("domain_id", 36, 21), ("tag", 52, 37), ("iova", 116, 53), ("hpa", 180, 117),
+        ("detail", 308, 181)]
+
+
+@pytest.mark.parametrize("kind", EVENT_DETAILS, ids=lambda kind: kind.name)
+def test_every_detail_fits_its_field(kind):
+    assert size(EVENT_DETAILS[kind]) <= field_width(Event, "detail")
+
+
+def test_verdicts_and_the_counters_of_the_engine_are_numbered_alike():
+    assert {verdict.name: verdict.value for verdict in Verdict} == {
+        counter.name: counter.value for counter in Counter if counter.name != "ISSUED"}
+
+
+def test_a_fault_is_recorded_or_one_of_two_reasons_says_why_not():
+    assert {disposition.name: disposition.value for disposition in FaultDisposition} == {
+        "RECORDED": 0, "OVERFLOWED": 1, "SUPPRESSED": 2}

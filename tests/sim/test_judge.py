@@ -23,7 +23,8 @@ PAGE_A, PAGE_A_READ_ONLY, PAGE_B, PAGE_NEW = 0x9000, 0x9001, 0xA000, 0xB000
 LEAF_A = (TABLE_A + 3 << 12) + 8                      # of IOVA 0x1000
 ENTRY_A, ENTRY_B = ((CONTEXT << 12) + 16 * source_id for source_id in (A, B))
 
-TRANSLATIONS_A = Translations([Interval(0x1000, PAGE_A << 12, 0x1000), Interval(0x2000, PAGE_A_READ_ONLY << 12, 0x1000, True, False)])
+READ_ONLY_AT_2000 = Interval(0x2000, PAGE_A_READ_ONLY << 12, 0x1000, True, False)
+TRANSLATIONS_A = Translations([Interval(0x1000, PAGE_A << 12, 0x1000), READ_ONLY_AT_2000])
 TRANSLATIONS_B = Translations([Interval(0x1000, PAGE_B << 12, 0x1000)])
 
 
@@ -129,13 +130,14 @@ def broken(judge, *parts):
 # --- truth ---
 
 def honest_run():
-    """Misses and hits of both devices, a read-only page, a blocked stranger, an unmap with its invalidation, a pass-through."""
+    """Misses and hits of both devices, a read-only page, a blocked stranger, an unmap, its invalidation, a pass-through."""
     return [
         dma(10), fill(14), dma(30, hit=1), dma(50, source_id=B, page=PAGE_B, domain_id=DOMAIN_B, table=TABLE_B),
         fill(54, PAGE_B, DOMAIN_B, table=TABLE_B, way=1), dma(70, iova=0x2000, page=PAGE_A_READ_ONLY),
         fill(74, PAGE_A_READ_ONLY, iova=0x2000, writable=0, way=2),
-        blocked(90, source_id=STRANGER, reason=FaultReason.CONTEXT_NOT_PRESENT), fault(95, STRANGER, FaultReason.CONTEXT_NOT_PRESENT),
-        memory_read(96, ROOT << 12), store64(200, LEAF_A + 8, 0), invalidation(220, 230, drain=1), dma(240), fill(244),
+        blocked(90, source_id=STRANGER, reason=FaultReason.CONTEXT_NOT_PRESENT),
+        fault(95, STRANGER, FaultReason.CONTEXT_NOT_PRESENT), memory_read(96, ROOT << 12),
+        store64(200, LEAF_A + 8, 0), invalidation(220, 230, drain=1), dma(240), fill(244),
         dma(260, source_id=B, page=PAGE_B, domain_id=DOMAIN_B, table=TABLE_B, hit=1),
         dma(280, source_id=PASSING, iova=0x77000, page=0x77, domain_id=DOMAIN_PASS, table=0, page_size=PageSize.UNTRANSLATED),
     ]
@@ -194,6 +196,8 @@ LIES = {
     "L2: the engine finds another page": ({"L2"}, [dma(10, verdict=Verdict.WRONG)]),
     "L2: memory refuses the address": ({"L2"}, [dma(10, verdict=Verdict.ERROR)]),
     "L2: the DMA goes elsewhere than the reply said": ({"L2"}, [request(10), reply(15), done(20, page=PAGE_B)]),
+    "L2: the right page, another place in it": (
+        {"L2"}, [request(10), *(event._replace(hpa=event.hpa + 0x40) for event in (reply(15), done(20)))]),
     "L2: the DMA is done under another domain than the reply said": (
         {"L2"}, [request(10), reply(15), done(20, domain_id=DOMAIN_B)]),
     "L3: a line with another page": ({"L3"}, [fill(10, PAGE_B)]),
@@ -208,6 +212,8 @@ LIES = {
         {"L5"}, [store64(10, LEAF_A, 0), invalidation(30, 40), dma(41, hit=1)]),
     "L5: a walk begun after an unmap was invalidated still finds the page": (
         {"L5"}, [store64(10, LEAF_A, 0), invalidation(30, 40), dma(41)]),
+    "L5: what was right and is asked again is wrong after its invalidation": (
+        {"L5"}, [dma(1, hit=1), store64(20, LEAF_A, 0), invalidation(30, 40), dma(41, hit=1)]),
     "L5: a context entry is used after it was cleared and invalidated": (
         {"L5"}, [exchange(10, ENTRY_A, 0), context_invalidation(30, 40), dma(41)]),
     "L5: a DMA is under way when a drain completes": (
@@ -218,15 +224,18 @@ LIES = {
     "L6: a DMA is never done": ({"L6"}, [request(10), reply(15)]),
     "L6: two replies": ({"L6"}, [dma(10), reply(17)]),
     "L6: a reply that nobody asked for": ({"L6"}, [reply(17)]),
-    "L6: a reply to another device": ({"L6"}, [dma(10), request(30), reply(35, source_id=B), reply(36), done(40)]),
+    "L6: a reply to another device": ({"L6"}, [request(30), reply(35, source_id=B), done(40)]),
+    "L6: a reply for another address": ({"L6"}, [request(30), reply(35, iova=0x2000, page=PAGE_A_READ_ONLY), done(40)]),
     "L6: done twice": ({"L6"}, [dma(10), done(30)]),
     "L6: done without a reply": ({"L6"}, [request(10), done(20)]),
     "L6: blocked without a reason": ({"L6"}, [blocked(10, source_id=STRANGER, reason=FaultReason.NONE)]),
-    "L6: a tag given out twice": ({"L6"}, [request(10), request(12), reply(15), done(20)]),
+    "L6: a tag given out twice": ({"L6"}, [request(10), reply(15), done(20), request(12), reply(25), done(30)]),
     "L7: translated under another device's domain": (
         {"L7"}, [dma(10, page=PAGE_B, domain_id=DOMAIN_B, table=TABLE_B)]),
     "L7: a device without a context entry is let through": ({"L7"}, [dma(10, source_id=STRANGER)]),
     "L7: a write to a read-only page": ({"L7"}, [dma(10, iova=0x2000, page=PAGE_A_READ_ONLY, access=Access.WRITE)]),
+    "L7: a write to a page that was read-only before and after an invalidation": (
+        {"L7"}, [invalidation(2, 8), dma(10, iova=0x2000, page=PAGE_A_READ_ONLY, access=Access.WRITE)]),
     "L7: an atomic access to a read-only page": ({"L7"}, [dma(10, iova=0x2000, page=PAGE_A_READ_ONLY, access=Access.ATOMIC)]),
     "L7: a walk through a table that its context entry does not name": ({"L7"}, [dma(10, table=TABLE_B)]),
     "L7: a context entry that translates is passed through": (
@@ -255,8 +264,7 @@ def with_new_table(judge, translations=TRANSLATIONS_A, page=PAGE_A):
 
 
 SWAPPED = context_entry(TABLE_NEW, DOMAIN_NEW)
-TRANSLATIONS_NEW = Translations([Interval(0x1000, PAGE_NEW << 12, 0x1000),
-                                 Interval(0x2000, PAGE_A_READ_ONLY << 12, 0x1000, True, False)])
+TRANSLATIONS_NEW = Translations([Interval(0x1000, PAGE_NEW << 12, 0x1000), READ_ONLY_AT_2000])
 NEW = {"domain_id": DOMAIN_NEW, "table": TABLE_NEW}
 
 
@@ -461,6 +469,7 @@ def test_approval_of_a_late_request_does_not_excuse_the_next_one():
 
 def test_tag_may_be_given_out_again_in_the_cycle_in_which_it_is_done():
     assert broken(judge_of(), dma(10), dma(20)) == set()
+    assert broken(judge_of(), dma(20), dma(10)) == set()   # the request's port is read before that of DONE
 
 
 def test_blocked_dma_may_be_done_in_the_cycle_of_its_reply():
@@ -476,6 +485,7 @@ def test_translation_off_lets_everybody_through_and_on_does_not():
     passed = {"iova": 0x5000, "page": 5, "domain_id": 0, "table": 0, "page_size": PageSize.UNTRANSLATED}
     off = judge_of(declared=False, root_table=None)
     assert broken(off, dma(10, source_id=STRANGER, **passed)) == set()
+    assert broken(judge_of(declared=False, root_table=None), control(12), dma(10, source_id=STRANGER, **passed)) == set()
     on = judge_of(declared=False, root_table=None)
     assert broken(on, control(5), dma(10, source_id=STRANGER, **passed)) == {"L7"}
 
@@ -485,6 +495,15 @@ def test_page_in_the_interrupt_window_is_nobodys():
     judge.memory_written(None, LEAF_A, entry(0xFEE01).to_bytes(8, "little"))
     judge.declare(DOMAIN_A, table_pointer=TABLE_A)
     assert broken(judge, dma(10, page=0xFEE01)) == {"L7"}
+
+
+def test_new_root_table_gives_devices_new_contexts():
+    judge, other_root, other_context = judge_of(), 0x110, 0x111
+    judge.memory_written(None, other_root << 12, root_entry(other_context).to_bytes(16, "little"))
+    judge.memory_written(None, (other_context << 12) + 16 * A, context_entry(TABLE_B, DOMAIN_B).to_bytes(16, "little"))
+    moved = dict(page=PAGE_B, domain_id=DOMAIN_B, table=TABLE_B)
+    assert broken(judge, dma(10), control(30, root=other_root), dma(40, **moved), dma(60)) == set()
+    assert broken(judge_of(), dma(10), dma(40, **moved)) == {"L7"}
 
 
 # --- L9 ---
@@ -514,6 +533,10 @@ def test_preserved_device_that_is_blocked_breaks_handover():
     judge = judge_of(declared=False)
     judge.declare(DOMAIN_A, TRANSLATIONS_A)   # nobody declares it live: that would be L1 too
     assert broken(handover(judge), blocked(30)) == {"L9"}
+
+
+def test_preserved_device_that_is_blocked_after_the_handover_is_no_matter_of_the_handover():
+    assert broken(handover(ends=40), blocked(50)) == {"L1"}
 
 
 def test_preserved_device_that_loses_bus_mastering_breaks_handover():

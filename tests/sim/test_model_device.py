@@ -172,7 +172,7 @@ def test_stale_context_lives_until_an_invalidation_names_the_domain_it_was_cache
 
 
 def test_line_whose_permission_does_not_suffice_is_looked_up_in_memory():
-    device, host = machine(stale=True)
+    device, _ = machine(stale=True)
     device.memory.store64(LEAF, entry(0x9000, writable=0))
     assert device.dma(A, IOVA).status is Status.OK
     assert device.dma(A, IOVA, Access.WRITE).fault_reason is FaultReason.WRITE_PERMISSION
@@ -258,6 +258,8 @@ def test_records_fill_up_overflow_and_go_on_where_they_stopped():
     device.dma(A, 0x13_000)   # PFO still stands
     assert host.read("FRCD", "F", 0) == 0
     assert host.read("FSTS", "PPF") == 1
+    host.write("FSTS", IQE=1)
+    assert host.read("FSTS", "PFO") == 1
     host.write("FSTS", PFO=1)
     device.dma(A, 0x14_000)
     assert (host.read("FRCD", "FI", 0), host.read("FRCD", "F", 0)) == (0x14, 1)
@@ -338,9 +340,11 @@ def test_transport_gives_the_driver_the_device_and_its_refusals():
         await transport.pause(10)
         seen = await transport.read_memory(0x5000, 3), swapped, await transport.read_memory(0x6000, 1)
         refused = []
-        for error, access in ((RegisterRefused, transport.read_register(4, 8)), (RegisterRefused, transport.write_register(2, 4, 0)),
-                              (MemoryRefused, transport.store64(0x6001, 0)), (MemoryRefused, transport.compare_exchange128(8, 0, 0)),
-                              (MemoryRefused, transport.read_memory(1 << 52, 1)), (MemoryRefused, transport.write_memory(1 << 52, b"a"))):
+        for error, access in (
+            (RegisterRefused, transport.read_register(4, 8)), (RegisterRefused, transport.write_register(2, 4, 0)),
+            (MemoryRefused, transport.store64(0x6001, 0)), (MemoryRefused, transport.compare_exchange128(8, 0, 0)),
+            (MemoryRefused, transport.read_memory(1 << 52, 1)), (MemoryRefused, transport.write_memory(1 << 52, b"a")),
+        ):
             with pytest.raises(error) as caught:
                 await access
             refused.append(str(caught.value))

@@ -109,6 +109,13 @@ def test_permission_is_what_every_level_allows():
     assert reason(memory, WRITE) is FaultReason.WRITE_PERMISSION
 
 
+def test_leaf_to_which_the_levels_leave_no_permission_is_no_translation():
+    memory = machine(leaf=entry(PAGE, readable=0))
+    assert len(translations_of(memory.read, limits(straps()), TABLE, 4).intervals) == 1
+    memory.store64((TABLE << 12) + 8 * (IOVA >> 39), entry(TABLE + 1, writable=0))
+    assert translations_of(memory.read, limits(straps()), TABLE, 4).intervals == []
+
+
 TABLE_2_ENTRY = (TABLE + 2 << 12) + 8 * (IOVA >> 21 & 511)
 BY_REASON = [
     # Each reason, by the one thing that is wrong.
@@ -337,7 +344,7 @@ def test_scoreboard_counts_and_explains_with_the_entries_as_read():
     request = Request(SOURCE, IOVA, READ)
     assert board.compare(request, Reply(Status.OK, PAGE << 12 | IOVA & 0xFFF, PageSize.SIZE_4K)) is None
     assert board.compare(request, Reply(Status.OK, PAGE << 12 | IOVA & 0xFFF, PageSize.SIZE_2M)) is not None
-    assert board.compare(request, Reply(Status.OK, 0x123, PageSize.SIZE_4K)) is not None
+    assert board.compare(request, Reply(Status.OK, PAGE << 12, PageSize.SIZE_4K)) is not None
     write = Request(SOURCE, IOVA, WRITE)
     assert board.compare(write, Reply(Status.BLOCKED, fault_reason=FaultReason.WRITE_PERMISSION)) is None
     assert board.compare(write, Reply(Status.BLOCKED)) is None

@@ -31,19 +31,22 @@ def test_faults_are_read_oldest_first_and_then_gone():
     assert drive(log.take()) == ([], False)
 
 
-def test_overflow_is_reported_and_cleared_and_recording_goes_on_around_the_end():
+def test_overflow_is_reported_and_cleared_and_records_are_read_around_the_end():
     machine, iommu, _ = running()
     log = FaultLog(machine.transport, iommu.registers)
-    for page in range(10):
-        machine.device.dma(DEVICE, 0x10000 + page * 0x1000)
-    faults, overflowed = drive(log.take())
-    assert [fault.iova for fault in faults] == [0x10000 + page * 0x1000 for page in range(8)]
-    assert overflowed
-    for page in range(3):
-        machine.device.dma(DEVICE, 0x20000 + page * 0x1000)
-    faults, overflowed = drive(log.take())
-    assert [fault.iova for fault in faults] == [0x20000, 0x21000, 0x22000]
-    assert not overflowed
+
+    def blocked(first, count):
+        """Fault on so many pages; the records that must come of it."""
+        pages = [first + page * 0x1000 for page in range(count)]
+        for page in pages:
+            machine.device.dma(DEVICE, page)
+        return pages[:8]
+
+    for first, count, overflow in ((0x10000, 3, False), (0x20000, 10, True), (0x30000, 2, False)):
+        pages = blocked(first, count)
+        faults, overflowed = drive(log.take())
+        assert [fault.iova for fault in faults] == pages
+        assert overflowed == overflow
 
 
 def test_explanation_shows_every_entry_down_to_the_one_that_ends_the_walk():

@@ -19,7 +19,7 @@ from hw.spec.faults import FaultReason
 from hw.spec.tables import PAGE_BYTES
 from sim.serve import serve
 from sw.capture import Capture
-from sw.errors import AdoptionRefused, BadRange, DomainIdUnavailable, NotAttached, OutOfPages, StoreRefused
+from sw.errors import AdoptionRefused, BadRange, DomainIdUnavailable, IntervalsDiffer, NotAttached, OutOfPages, StoreRefused
 from sw.kernel import app
 from sw.new_kernel import ARENA_BASE, NewKernelPlan, run_new_kernel
 from sw.old_kernel import run_old_kernel
@@ -304,6 +304,25 @@ def test_plan_that_cannot_be_built_leaves_every_device_on_its_old_tables(plan, e
     capture, machine, _ = old_kernel()
     with pytest.raises(error, match=message):
         new_kernel(machine, **plan)
+    assert "exchange" not in machine.transport.kinds()
+    assert all(reaches(machine, probe) == expected(probe) for probe in comparable(capture))
+
+
+def test_new_table_that_memory_holds_otherwise_is_found_before_any_device_uses_it():
+    capture, machine, _ = old_kernel()
+    write_memory = machine.transport.write_memory
+
+    async def forgetful(hpa, data):
+        """Loses one bit of one address, of the first leaf of the first table page that begins with one."""
+        words = int.from_bytes(data[:8], "little")
+        if hpa >= ARENA_BASE and words & 0x83 == 0x03 and not words >> 40:
+            machine.transport.write_memory = write_memory
+            data = (words ^ 1 << 13).to_bytes(8, "little") + data[8:]
+        await write_memory(hpa, data)
+
+    machine.transport.write_memory = forgetful
+    with pytest.raises(IntervalsDiffer, match=r"at iova 0x[0-9a-f]+ the old tables give 0x[0-9a-f]+ ..?, the new ones"):
+        new_kernel(machine)
     assert "exchange" not in machine.transport.kinds()
     assert all(reaches(machine, probe) == expected(probe) for probe in comparable(capture))
 

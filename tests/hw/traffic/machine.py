@@ -90,7 +90,7 @@ async def take(ctx, port, action, rhythm):
 
 
 class Machine:
-    """The engine's surroundings. Tests change `translate`, `memory`, `rhythms` and `shuffle`, and read the lists.
+    """The engine's surroundings. Tests change `translate`, `memory` and `refused`, and read the lists.
 
     `translate(request)` gives the fields of a reply, or None to lose it.
     """
@@ -103,11 +103,9 @@ class Machine:
         self.memory = {}             # 16-byte index: 128-bit word
         self.refused = set()         # HPA pages with memory errors
         self.requests, self.replied, self.retires, self.accesses, self.dones, self.phases = [], [], [], [], [], []
-        self.cycle = 0
-        self.request_cycles, self.done_cycles = [], []
         self.flying = set()
         self.most_flying = 0
-        self.unit_queue, self.memory_queue, self.hold_replies = deque(), deque(), False
+        self.unit_queue, self.memory_queue = deque(), deque()
 
     # --- the unit, the memory, the events -----------------------------------------------------------------------------
 
@@ -116,14 +114,13 @@ class Machine:
         self.flying.add(request.tag)
         self.most_flying = max(self.most_flying, len(self.flying))
         self.requests.append(request)
-        self.request_cycles.append(self.cycle)
         fields = self.translate(request)
         if fields is not None:
             self.reply(request, **fields)
 
     def reply(self, request, **fields):
         """Let the unit answer."""
-        fields = {"tag": request.tag, "source_id": request.source_id, "colour": len(self.replied) % 3 == 0} | fields
+        fields = {"tag": request.tag, "source_id": request.source_id, "colour": len(self.replied) >> 1 & 1} | fields
         reply = decode(DmaReply, encode(DmaReply, **fields))
         self.replied.append(reply)
         self._enqueue(self.unit_queue, reply)
@@ -156,10 +153,8 @@ class Machine:
             if done:
                 self.flying.remove(event.tag)
                 self.dones.append((event, decode(DoneDetail, event.detail & (1 << 77) - 1)))
-                self.done_cycles.append(self.cycle)
             if phase:
                 self.phases.append(phase_event.detail)
-            self.cycle += 1
 
     def run(self, testbench, *, cycles=5000):
         """Simulate with all of the surroundings."""

@@ -15,6 +15,7 @@ from hw.spec.bench import (
     TrafficRegister,
 )
 from hw.spec.codec import encode
+from hw.spec.events import Verdict
 from hw.traffic.engine import TrafficEngine
 from tests.hw.traffic.machine import Machine
 
@@ -86,3 +87,28 @@ def test_an_access_that_makes_no_sense_is_an_error_and_changes_nothing(address, 
         assert await machine.read(ctx, COUNTER_BASE) == 0
 
     machine.run(testbench, cycles=100)
+
+
+@pytest.mark.parametrize("sizes", [{"devices": 0}, {"devices": 33}, {"pages": 0}, {"pages": 8193}, {"seed": -1}])
+def test_impossible_sizes_are_refused(sizes):
+    with pytest.raises(ValueError, match="must"):
+        TrafficEngine(**sizes)
+
+
+def test_the_last_device_and_the_last_page_work():
+    machine = Machine(TrafficEngine(devices=32, pages=64))
+    machine.translate = lambda request: {"hpa": request.iova, "domain_id": 0xFFFF}
+    page = (1 << 40) - 1
+
+    async def testbench(ctx):
+        await machine.page(ctx, 63, iova_page=page, old_page=page, new_page=page)
+        await machine.declare(ctx, 31, old=0xFFFF)
+        await machine.device(ctx, 31, first_page=63, page_count=1, source_id=0xFFFF)
+        await machine.control(ctx, run=1)
+        await ctx.tick().repeat(30)
+        await machine.stop(ctx)
+        counters = await machine.counters(ctx, 31)
+        assert counters == {Verdict.OLD: len(machine.requests), "issued": len(machine.requests)}
+        assert len(machine.requests) > 20
+
+    machine.run(testbench)

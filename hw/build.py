@@ -1,0 +1,37 @@
+"""Turn a component into Verilog that every tool reads alike. The only way from Amaranth to a file."""
+import re
+
+from amaranth.back import verilog
+
+__all__ = ["to_verilog"]
+
+_CONSTANT = r"\d+'[bdho][0-9a-f_]+"
+_CONSTANT_PROCESS = re.compile(
+    rf"^  always @\*\n(    [^\n=]+ = (?:{_CONSTANT}|\{{ ?{_CONSTANT}(?:, {_CONSTANT})* ?\}});)$", re.MULTILINE)
+
+
+def to_verilog(component, *, name, **options):
+    """Verilog of a component, as one string.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        What to convert; its signature becomes the ports.
+    name : str
+        Of the top module.
+    options
+        For ``amaranth.back.verilog.convert``.
+
+    Where part of a variable has a constant driver, the converter writes ``always @*`` around an assignment that reads
+    nothing. By the language such a process never runs, and a simulator that keeps to it leaves those bits as they were
+    initialised, silently. They become ``initial`` here, which means the same everywhere.
+    """
+    return constant_processes_run_once(verilog.convert(component, name=name, **options))
+
+
+def constant_processes_run_once(text):
+    """See `to_verilog`."""
+    return _CONSTANT_PROCESS.sub(r"  initial\n\1", text)
+
+
+__all__ += ["constant_processes_run_once"]

@@ -1,0 +1,241 @@
+"""`make demo`: one handover between two kernels under DMA that never stops, told three times.
+
+::
+
+    simulator process (sim.stories.machine)      unix socket      kernel processes (sw.kernel), one after the other
+       gateware, memory, traffic, judge  <--------------------->  old: runs on captured tables, persists, ends
+                                                                  new: adopts, zaps, rebuilds, replaces, frees
+
+    atomic_swap               one 128-bit compare-exchange per device: nothing may be blocked, faulted or misplaced
+    break_before_make cold    the control: caches emptied before the present bit is cleared
+    break_before_make warm    the control: caches go on serving until they are invalidated
+"""
+import asyncio
+import json
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hw.iommu.config import IommuConfig
+from hw.top.bench_top import BenchTop
+from sim.runner import BUILD, ROOT, BuildResult, SimulationFailed, build, run, simulator_version
+from sim.stories.experiment import Experiment
+from sim.stories.story_report import Story, failures_of, summary_of
+from sw.capture import Capture
+from sw.errors import DriverError
+from sw.transport import TransportError
+from sw.transport.socket import SocketTransport
+
+__all__ = ["DEMO_CONFIG", "StoryPlan", "main", "tell"]
+
+DEMO_CAPTURE = ROOT / "tests" / "data" / "real-tables" / "legacy48"
+DEMO_CONFIG = IommuConfig(iotlb_sets=32)
+"""An IOTLB of 128 lines for some 300 pages, so that hits and walks are in flight together all the time."""
+
+DROPPED = (0x0300,)                       # a device that is not marked for preservation
+RELOCATE = {0x0040: 0x40_0000_0000}       # this device's new tables map copies of its pages, 256 GiB further up
+WAVE_SOURCE_ID = 0x0040
+
+
+@dataclass(frozen=True)
+class StoryPlan:
+    """One telling: its name, and what the new kernel is told."""
+
+    name: str
+    strategy: str
+    cold: bool = False
+
+
+PLANS = (
+    StoryPlan("atomic_swap", "atomic_swap"),
+    StoryPlan("break_before_make_cold", "break_before_make", cold=True),
+    StoryPlan("break_before_make_warm", "break_before_make"),
+)
+
+
+class KernelFailed(Exception):
+    """A kernel process ended with an error; what it said."""
+
+
+def tell(built: BuildResult, plan: StoryPlan, *, capture: Path, folder: Path, say: Callable[[str], None],
+         latency: int = 20, old_cycles: int = 4000, gap_cycles: int = 4000, seconds: float = 900) -> Story:
+    """Run one story from beginning to end.
+
+    Raises
+    ------
+    KernelFailed, SimulationFailed
+        If a kernel refused to go on, or the machine did not come to its end.
+    """
+    experiment = Experiment.of(Capture.load(capture), dropped=DROPPED, relocate=RELOCATE)
+    key = secrets.token_hex(32)
+    with tempfile.TemporaryDirectory(prefix="hitless-") as place, ThreadPoolExecutor(1) as pool:
+        address = f"unix:{place}/machine"
+        machine = pool.submit(run, built, "sim.stories.machine", folder=folder / plan.name, seconds=seconds, config={
+            "address": address, "capture": str(capture.resolve()), "dropped": list(DROPPED),
+            "relocate": {str(source_id): offset for source_id, offset in RELOCATE.items()}, "latency": latency,
+            "gap_cycles": gap_cycles, "deadline_cycles": 2_000_000, "wave_source_id": WAVE_SOURCE_ID})
+        try:
+            _wait_for(Path(place) / "machine", machine.done)
+            old = _kernel(["old", "--transport", address, "--key-hex", key, "--capture", str(capture),
+                           "--cycles", str(old_cycles),
+                           "--preserve", ",".join(hex(device.source_id) for device in experiment.preserved)], say)
+            new = _kernel(["new", "--transport", address, "--key-hex", key, *_new_kernel_options(plan, experiment)], say)
+            _shut_down(address)
+        except KernelFailed:
+            _give_up(address)
+            raise
+        done = machine.result()
+    return Story(plan.name, plan.strategy, old, new, done.value, done.folder)
+
+
+def _new_kernel_options(plan: StoryPlan, experiment: Experiment) -> list[str]:
+    preserved = experiment.preserved
+    options = ["--strategy", plan.strategy,
+               "--assign", ",".join(f"{device.old_domain_id}:{device.new_domain_id}" for device in preserved),
+               "--relocate", ",".join(f"{source_id:#x}:{offset:#x}" for source_id, offset in experiment.relocate.items())]
+    if plan.strategy == "atomic_swap":
+        return [*options, "--armed", ",".join(hex(device.source_id) for device in preserved)]
+    return [*options, "--cold" if plan.cold else "--warm"]
+
+
+def _kernel(arguments: list[str], say: Callable[[str], None]) -> dict[str, Any]:
+    """Run one kernel process to its end. It inherits no environment; its report is what it prints."""
+    with subprocess.Popen([sys.executable, "-m", "sw.kernel", *arguments], cwd=ROOT, env={}, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            say(f"{arguments[0]} kernel: {line.rstrip()}")
+        output = process.stdout.read()
+    if process.returncode:
+        raise KernelFailed(f"the {arguments[0]} kernel ended with status {process.returncode}: {''.join(said[-5:])}")
+    report: dict[str, Any] = json.loads(output)
+    return report
+
+
+def _wait_for(path: Path, ended: Callable[[], bool]) -> None:
+    """Until the machine listens, or has ended without."""
+    while not path.exists() and not ended():
+        subprocess.run(["sleep", "0.05"], check=True)
+
+
+def _give_up(address: str) -> None:
+    """Let the machine end although the story did not."""
+    try:
+        _shut_down(address)
+    except (OSError, TransportError):
+        return
+
+
+def _shut_down(address: str) -> None:
+    with SocketTransport(address) as transport:
+        asyncio.run(transport.shutdown())
+
+
+def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] = DEMO_CAPTURE) -> None:
+    """Two kernels, one handover: by an atomic swap, and by break-before-make as the control."""
+    console = Console(width=132, highlight=False)
+    folder = BUILD / "demo"
+    try:
+        with console.status("") as status:
+            status.update("building the simulator (a minute or two, the first time)")
+            built = build(BenchTop(DEMO_CONFIG), "bench_top")
+            console.print(f"simulator: {'found' if built.cached else 'built'}, {simulator_version()}")
+
+            def progress(plan: StoryPlan) -> Story:
+                def say(line: str) -> None:
+                    console.print(f"[{plan.name}] {line}", markup=False)
+                return tell(built, plan, capture=capture, folder=folder, say=say)
+
+            status.update("telling the stories")
+            with ThreadPoolExecutor(2) as pool:
+                stories = list(pool.map(progress, PLANS))
+    except (DriverError, KernelFailed, SimulationFailed, ValueError) as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    for story in stories:
+        for file in story.waveforms():
+            file.replace(folder / f"{story.name}{file.suffix}")
+    loaded = Capture.load(capture)
+    summaries = {story.name: summary_of(story) for story in stories}
+    failures = {story.name: failures_of(story) for story in stories}
+    report = {
+        "capture": loaded.name, "devices": len(stories[0].devices), "source_ids": len(loaded.devices),
+        "mappings": sum(row.interval.size // row.page_bytes for row in loaded.mappings),
+        "simulator": simulator_version(), "atomic_swap": summaries["atomic_swap"],
+        "break_before_make": {**summaries["break_before_make_cold"], "warm": summaries["break_before_make_warm"]},
+        "failures": failures,
+    }
+    (folder / "report.json").write_text(json.dumps(report, indent=2))
+    for story in stories:
+        _show(console, story, summaries[story.name])
+    _show_laws(console, stories)
+    console.print(f"report: {(folder / 'report.json').relative_to(ROOT)}; waveforms: "
+                  f"{', '.join(str(file.relative_to(ROOT)) for file in sorted(folder.glob('*.vcd')))}")
+    for name, sentences in failures.items():
+        for sentence in sentences:
+            console.print(f"{name}: {sentence}", style="red", markup=False)
+    if any(failures.values()):
+        raise typer.Exit(1)
+    console.print("every promise held: the swap was hitless, and break-before-make was seen to block")
+
+
+def _show(console: Console, story: Story, summary: dict[str, Any]) -> None:
+    """The table of one story."""
+    table = Table(title=f"{story.name}: {summary['dma_total']} DMAs in {summary['cycles']} cycles", title_justify="left")
+    for heading in ("device", "domain", "old", "new", "blocked", "faulted", "wrong", "after free", "swap cycles",
+                    "in flight at the swap", "blocked from..to", "cycles"):
+        table.add_column(heading, justify="right")
+    windows = {window["source_id"]: window for window in story.value["windows"]}
+    for device in story.devices:
+        source_id = device["source_id"]
+        window = windows.get(source_id)
+        store = story.last_store(source_id)
+        in_flight = f"{store['walks_in_flight']} walks, {store['hits_in_flight']} hits" if store else "-"
+        table.add_row(
+            f"{source_id:#06x}{'*' if device['copied'] else ''}",
+            f"{device['old_domain_id']} -> {device['new_domain_id']}" if device["preserved"] else "not preserved",
+            *(str(device[name]) for name in ("old", "new", "blocked", "faulted")), str(device["wrong"] + device["error"]),
+            str(device["after_free"]), str(story.swap_cycles(source_id) or "-"), in_flight,
+            f"{window['first_blocked']}..{window['last_blocked']}" if window else "-",
+            str(window["blocked_window_cycles"]) if window else "-")
+    console.print(table)
+    blocked = [window["blocked_window_cycles"] for window in windows.values()]
+    if blocked:
+        console.print(f"  blocked {summary['blocked']} DMAs, {min(blocked)} / {statistics.median(blocked):.0f} / "
+                      f"{max(blocked)} cycles (least, median, most)")
+    console.print("  * its new tables map copies of its pages at other addresses")
+
+
+def _show_laws(console: Console, stories: list[Story]) -> None:
+    """What the judge says, by law and story."""
+    table = Table(title="the judge", title_justify="left")
+    table.add_column("law")
+    for story in stories:
+        table.add_column(story.name)
+    for law, first in stories[0].laws.items():
+        cells = []
+        for story in stories:
+            row = story.laws[law]
+            cells.append(row["note"] if row["status"] == "not_checked" else
+                         f"{row['status']}, {row['checks']} checks" + (f", {row['violation_count']} violations"
+                                                                      if row["violation_count"] else ""))
+        table.add_row(f"{law} {first['title']}", *cells)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,157 @@
+"""`make replay TABLES=<folder>`: every probe and every live translation of a capture, put to the gateware.
+
+The capture's tables are loaded where they stood, the unit is strapped as the captured machine's was, and each
+expectation is one DMA request. Address, page size, permission and fault reason must agree with what the independent
+implementation answered.
+"""
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import cocotb
+import typer
+from rich.console import Console
+
+from hw.iommu.config import IommuConfig
+from hw.spec.capabilities import straps_from_capabilities
+from hw.spec.dma import Access, Status
+from hw.spec.tables import PAGE_BITS, PageSize
+from sim.bench import Bench, give_result, run_config
+from sim.model.memory import Memory
+from sim.model.translate import Request, translate
+from sim.player import PLAYER, DmaPlayer, PlayedReply, PlayedRequest, PlayerTop
+from sim.runner import BUILD, SimulationFailed, build, run
+from sim.transport import CosimTransport
+from sw.capture import Capture
+from sw.driver import Iommu
+from sw.errors import DriverError
+from sw.memory import PageAllocator
+from sw.old_kernel import load_tables
+
+__all__ = ["Expectation", "expectations", "main", "replay_capture"]
+
+_SIZES = {1 << 12: PageSize.SIZE_4K, 1 << 21: PageSize.SIZE_2M, 1 << 30: PageSize.SIZE_1G}
+_SHOWN = 20   # differences printed
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One request and its recorded answer. `origin` is probe or live."""
+
+    origin: str
+    source_id: int
+    iova: int
+    write: bool
+    result: str                # ok, pass or fault
+    hpa: int | None
+    page_bytes: int | None
+    fault_reason: int | None   # None with fault: blocked without a record
+
+    def agrees(self, reply: PlayedReply) -> bool:
+        """Is this the recorded answer?"""
+        if self.result == "fault":
+            return reply.status is Status.BLOCKED and self.fault_reason in (None, reply.fault_reason)
+        if reply.status is not Status.OK or reply.hpa != self.hpa:
+            return False
+        size = PageSize.UNTRANSLATED if self.result == "pass" else _SIZES[self.page_bytes or 0]
+        return reply.page_size is size
+
+
+def expectations(capture: Capture) -> list[Expectation]:
+    """The capture's probes and its live translations."""
+    found = [Expectation("probe", probe.source_id, probe.iova, probe.write, probe.result, probe.hpa, probe.page_bytes,
+                         probe.fault_reason) for probe in capture.probes]
+    found += [Expectation("live", row.source_id, row.iova, False, "ok", row.hpa, row.page_bytes, None)
+              for row in capture.live if not row.in_flight]
+    return found
+
+
+@cocotb.test()
+async def replay(dut: Any) -> None:
+    """In the simulator: load, enable, play, compare."""
+    config = run_config()
+    capture = Capture.load(Path(config["tables"]))
+    expected = expectations(capture)
+    bench = Bench(dut, deadline_cycles=20_000 + 400 * len(expected), keep_events=False)
+    straps = straps_from_capabilities(capture.cap.value, capture.ecap.value)
+    await bench.reset(straps=straps, chunk_delay=0)
+    transport = CosimTransport(bench)
+    await load_tables(transport, capture)
+    iommu = await Iommu.open(transport, PageAllocator(transport, base=0, size=0))
+    await iommu.enable(root_table=capture.rtaddr["RTA"] << PAGE_BITS)
+    bench.memory.set_latency(config["latency"])
+    replies = await DmaPlayer(bench).play([
+        PlayedRequest(each.source_id, each.iova, Access.WRITE if each.write else Access.READ) for each in expected])
+    differences = [{"expected": asdict(each), "got": _readable(reply), "walk": walk_as_read(capture, straps, each)}
+                   for each, reply in zip(expected, replies, strict=True) if not each.agrees(reply)]
+    give_result({"requests": len(expected), "agree": len(expected) - len(differences), "differ": len(differences),
+                 "hits": sum(reply.hit for reply in replies), "cycles": bench.cycle, "differences": differences,
+                 "outcomes": _count([reply.fault_reason.name if reply.status is Status.BLOCKED
+                                     else reply.page_size.name for reply in replies])})
+
+
+def _count(words: Sequence[str]) -> dict[str, int]:
+    return {word: words.count(word) for word in sorted(set(words))}
+
+
+def _readable(reply: PlayedReply) -> dict[str, Any]:
+    return {"status": reply.status.name, "hpa": hex(reply.hpa), "page_size": reply.page_size.name,
+            "fault_reason": reply.fault_reason.name, "hit": reply.hit}
+
+
+def walk_as_read(capture: Capture, straps: int, each: Expectation) -> list[str]:
+    """The entries that a walk of this request reads, as the golden model reads them, one line each."""
+    memory = Memory()
+    for hpa, page in capture.table_pages().items():
+        memory.write(hpa, page)
+    result = translate(memory, root_table=capture.rtaddr["RTA"], straps=straps, request=Request(
+        each.source_id, each.iova, Access.WRITE if each.write else Access.READ))
+    lines = [f"{step.structure} entry at {step.hpa:#x}: {'refused' if step.value is None else f'{step.value:#x}'}"
+             for step in result.steps]
+    return [*lines, f"the golden model says {result.status.name} {result.fault_reason.name} hpa {result.hpa:#x}"]
+
+
+def replay_capture(folder: Path, *, latency: int = 20) -> dict[str, Any]:
+    """Replay one capture; returns the report's contents.
+
+    Raises
+    ------
+    CaptureMalformed, CaptureUnsupported
+        Before anything is built.
+    SimulationFailed
+        If the unit owed a reply at the deadline.
+    """
+    capture = Capture.load(folder)
+    built = build(PlayerTop(IommuConfig()), "player_top", attachments=[PLAYER])
+    done = run(built, "sim.stories.replay", config={"tables": str(folder.resolve()), "latency": latency})
+    return {"capture": capture.name, **done.value, "seconds": done.seconds}
+
+
+def main(tables: Annotated[Path, typer.Argument(help="A capture folder, e.g. tests/data/real-tables/legacy48.")],
+         latency: Annotated[int, typer.Option(min=1, help="Memory latency in cycles.")] = 20) -> None:
+    """Replay a capture of real tables through the gateware."""
+    console = Console(width=120, highlight=False)
+    try:
+        with console.status(f"replaying {tables} (the first build takes a minute or two)"):
+            report = replay_capture(tables, latency=latency)
+    except (DriverError, SimulationFailed) as error:
+        console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    for difference in report["differences"][:_SHOWN]:
+        console.print(f"differs: {difference['expected']}\n    got {difference['got']}", markup=False, soft_wrap=True)
+        for line in difference["walk"]:
+            console.print(f"    {line}", markup=False, soft_wrap=True)
+    folder = BUILD / "replay"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=2))
+    outcomes = ", ".join(f"{name} {number}" for name, number in report["outcomes"].items())
+    console.print(f"{report['agree']} of {report['requests']} agree ({report['capture']}, {report['cycles']} cycles, "
+                  f"{report['seconds']:.1f} s): {outcomes}", markup=False, soft_wrap=True)
+    if report["differ"] or not report["requests"]:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -61,7 +61,7 @@ class FaultLog:
         count = self._registers.cap["NFR"] + 1
         if status["PPF"]:
             for step in range(count):
-                index = step
+                index = (status["FRI"] + step) % count
                 record = await self._registers.read("FRCD", index)
                 if not record["F"]:
                     break

@@ -140,6 +140,9 @@ def _offsets(handover: Handover, plan: NewKernelPlan) -> dict[int, int]:
     for domain_id in plan.assign:
         if domain_id not in handover.domains:
             raise BadRange("assigned domain ID", domain_id, f"is not preserved; these are: {sorted(handover.domains)}")
+    for source_id in plan.armed:
+        if source_id not in handover.preserved:
+            raise BadRange("armed device", source_id, "is not preserved")
     offsets: dict[int, int] = {}
     for source_id, offset in plan.relocate.items():
         if source_id not in handover.preserved:

@@ -134,7 +134,7 @@ def examine_entry(limit: Limits, level: int, entry: int, need: int) -> tuple[Fau
             return (FaultReason.WRITE_PERMISSION if missing & WRITABLE else FaultReason.READ_PERMISSION), False
     elif not entry & (READABLE | WRITABLE):
         return FaultReason.READ_PERMISSION, False
-    leaf = level == 1 or bool(entry & _PAGE_SIZE and level < 4)
+    leaf = level == 1 or bool(entry & _PAGE_SIZE)
     if entry & (limit.leaf_reserved if leaf else limit.table_reserved)[level]:
         return FaultReason.SECOND_STAGE_RESERVED, leaf
     return FaultReason.NONE, leaf

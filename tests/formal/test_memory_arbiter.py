@@ -132,10 +132,12 @@ class BrokenArbiter(wiring.Component):
                 client_bit = self.memory_reply.payload.tag[CLIENT_TAG_BITS]
                 m.d.comb += arbiter.memory_reply.payload.tag[CLIENT_TAG_BITS].eq(client_bit ^ second)
             case "starves":
-                free = ~self.requests[0].valid
+                last, offered, shown = self.requests[-1], Signal(), Signal()
+                m.d.comb += shown.eq(offered | ~Cat(request.valid for request in self.requests[:-1]).any())
+                m.d.sync += offered.eq(last.valid & ~last.ready & shown)
                 m.d.comb += [
-                    arbiter.requests[1].valid.eq(self.requests[1].valid & free),
-                    self.requests[1].ready.eq(arbiter.requests[1].ready & free),
+                    arbiter.requests[-1].valid.eq(last.valid & shown),
+                    last.ready.eq(arbiter.requests[-1].ready & shown),
                 ]
         return m
 

@@ -213,8 +213,8 @@ def test_as_many_misses_as_the_queue_holds_do_not_stop_hits(output, template):
     simulate(bench.dut, run)
 
 
-@pytest.mark.parametrize(("output", "template"), [("walk_requests", MISS), ("context_requests", STRANGER)])
-def test_a_full_queue_of_misses_stops_requests_and_loses_none(output, template):
+@pytest.mark.parametrize(("output", "template"), zip(OUTPUTS, (HIT, MISS, STRANGER), strict=True))
+def test_a_full_queue_stops_requests_and_loses_none(output, template):
     bench = Bench()
 
     async def run(ctx):
@@ -223,6 +223,7 @@ def test_a_full_queue_of_misses_stops_requests_and_loses_none(output, template):
         bench.waiting = [tagged(template, tag) for tag in range(30)]
         await bench.run(ctx, 60)
         assert SMALL.miss_queue_depth <= len(bench.accepted) < 30
+        assert bench.left[output] == []
         bench.ready[output] = itertools.repeat(True)
         await bench.settle(ctx)
         assert len(bench.left[output]) == 30

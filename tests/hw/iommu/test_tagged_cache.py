@@ -30,6 +30,19 @@ def test_a_fill_replaces_the_line_with_its_key_and_no_other():
     simulate(dut, bench)
 
 
+def test_what_memory_holds_after_reset_is_no_line():
+    dut = Iotlb(SMALL)
+
+    async def bench(ctx):
+        assert await look_up(ctx, dut, 0, domain_id=0, read=0) is None
+        put(ctx, dut.fill.payload, iotlb_fill(domain_id=0, iova_page=0))  # a key of all zeros, as the memory's
+        ctx.set(dut.fill.valid, 1)
+        await ctx.tick()
+        assert decode(FillDetail, ctx.get(dut.events[0].payload.detail)).way == 0
+
+    simulate(dut, bench)
+
+
 def test_two_fills_with_one_key_in_consecutive_cycles_make_one_line():
     dut = Iotlb(SMALL)
 

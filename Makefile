@@ -7,13 +7,13 @@ SHELL := /bin/sh
 PYTHON ?= python3
 PDM := .venv/pdm/bin/pdm
 RUN = @env -u VIRTUAL_ENV $(PDM) run
-export TABLES
+export TABLES FILE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check formal replay regress clean
+.PHONY: help env demo test check formal replay experiment regress clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 env: ## the environment of the other targets, in .venv, from pdm.lock
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found. On Debian:  apt-get install python3 python3-venv" >&2; exit 2; }
@@ -34,16 +34,22 @@ formal: env ## contracts and cache truth, by a solver
 replay: replay-arguments env ## a capture's expectations through the hardware: TABLES=<folder>; build/replay/report.json
 	$(RUN) replay "$$TABLES" $(ARGS)
 
+experiment: experiment-arguments env ## one's own experiment on the demo's machine: FILE=<module.py>; build/experiment/report.json
+	$(RUN) experiment "$$FILE" $(ARGS)
+
 regress: env ## check, test, demo, and the replay of every capture in tests/data
 	$(RUN) regress
 
 clean: ## remove what was built; the environment stays
 	rm -rf build .hypothesis .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: replay-arguments
+.PHONY: replay-arguments experiment-arguments
 replay-arguments:
 	@test -n "$$TABLES" || { echo "make replay needs a capture:  make replay TABLES=tests/data/real-tables/legacy48" >&2; exit 2; }
 	@test -f "$$TABLES/capture.json" || { echo "$$TABLES is no capture: a folder with a capture.json is needed" >&2; exit 2; }
+
+experiment-arguments:
+	@test -f "$$FILE" || { echo "make experiment needs a file:  make experiment FILE=sim/stories/first_experiment.py" >&2; exit 2; }
 
 .DEFAULT:
 	@echo "make cannot make '$@'; it can make:" >&2

@@ -13,13 +13,20 @@ One rule of the specification per step: what an entry means is in walk_step, wha
 from amaranth import *
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from hw.iommu.checks import request_fault
 from hw.iommu.coverage import covers_source
 from hw.iommu.entry_fetcher import EntryFetcher
 from hw.iommu.messages import (
-    Answer, Context, ContextFill, EventPort, FillPort, InvalidationPort, Transaction, UnitControl, WalkRequest,
+    Answer,
+    Context,
+    ContextFill,
+    EventPort,
+    FillPort,
+    InvalidationPort,
+    Transaction,
+    UnitControl,
+    WalkRequest,
 )
 from hw.iommu.walk_step import context_entry_address, context_fault, root_entry_address, root_fault
 from hw.lib.stream import connect_stream

@@ -12,7 +12,14 @@ from hw.lib.match import beyond
 from hw.spec.dma import Access
 from hw.spec.faults import FaultReason
 from hw.spec.tables import (
-    ENTRY_BYTES, LEVEL_BITS, MAX_LEVEL, PAGE_BITS, PageSize, SecondStageEntry, TranslationType, level_shift,
+    ENTRY_BYTES,
+    LEVEL_BITS,
+    MAX_LEVEL,
+    PAGE_BITS,
+    PageSize,
+    SecondStageEntry,
+    TranslationType,
+    level_shift,
 )
 
 __all__ = ["root_entry_address", "context_entry_address", "second_stage_entry_address", "select_second_stage_entry",

@@ -12,7 +12,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw.iommu.messages import EventPort
 from hw.spec.bench import (
-    HostReply, HostRequest, UpdateCommand, UpdateRegister, UpdateReply, UpdateRequest, UpdateStatus,
+    HostReply,
+    HostRequest,
+    UpdateCommand,
+    UpdateRegister,
+    UpdateReply,
+    UpdateRequest,
+    UpdateStatus,
 )
 from hw.top.store_trigger import StoreTrigger
 

@@ -11,15 +11,17 @@ The lab watches the driver's way to the machine. It permits the new tag of a dev
 entry can take place, and withdraws the old one as soon as the invalidation that ends a replacement has completed.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 from hw.spec.bench import (
     TRAFFIC_BASE,
-    UPDATE_BASE,
     Counter,
     Pattern,
     Phase,
     TrafficControl,
     TrafficRegister,
-    UpdateRegister,
 )
 from hw.spec.codec import encode
 from hw.spec.events import EventKind
@@ -29,11 +31,18 @@ from sim.bench import Bench
 from sim.events import Events, detail_of, of_kind
 from sim.model.judge import Judge
 from sim.stories.experiment import DevicePlan, Experiment, data_page
+from sim.stories.watched_transport import WatchedTransport
 from sim.transport import CosimTransport
+from sw.capture import Capture
+from sw.domain import Domain
+from sw.driver import Iommu
+from sw.memory import PageAllocator
+from sw.new_kernel import ARENA_BASE, ARENA_BYTES
+from sw.old_kernel import load_tables
 from sw.traffic import TrafficEngine
 from sw.transport import Transport
 
-__all__ = ["Lab", "WatchedTransport"]
+__all__ = ["Lab", "Outcome"]
 
 
 class Lab:
@@ -119,6 +128,43 @@ class Lab:
         """DMAs done."""
         return await self._engine.total()
 
+    # --- experiments in a few lines ---
+
+    @classmethod
+    async def open(cls, dut: Any, capture: Path, *, deadline_cycles: int = 500_000) -> "Lab":
+        """A lab whose machine holds a capture's tables and devices, not yet enabled; traffic is ready but stands."""
+        lab = cls(Bench(dut, deadline_cycles=deadline_cycles), Experiment.of(Capture.load(capture)))
+        await lab.start()
+        return lab
+
+    async def boot(self) -> Iommu:
+        """Load the tables, turn translation on, let the devices loose; the driver that did it."""
+        await load_tables(self.transport, self.experiment.capture)
+        allocator = PageAllocator(self.transport, base=ARENA_BASE, size=ARENA_BYTES)
+        iommu = await Iommu.open(self.transport, allocator, ruler=TrafficEngine(self.transport))
+        await iommu.enable(root_table=self.experiment.capture.rtaddr["RTA"] << PAGE_BITS)
+        await self.start_traffic()
+        return iommu
+
+    async def run(self, cycles: int) -> None:
+        """Let the machine run."""
+        await self.transport.pause(cycles)
+
+    async def rebuild(self, iommu: Iommu, device: DevicePlan) -> Domain:
+        """A new domain with the new tag of a device and fresh tables for the same translations as its present ones."""
+        old = iommu.domain_of(device.source_id)
+        new = await iommu.new_domain(old.address_width, domain_id=device.new_domain_id)
+        if old.table is None or new.table is None:
+            raise ValueError(f"device {device.source_id:#06x} has no tables to rebuild")
+        await new.table.map_all(old.table.intervals())
+        return new
+
+    async def finish(self) -> "Outcome":
+        """Stop the traffic, wait for what is in flight, count and judge."""
+        await self.quiesce()
+        devices = {device.source_id: await self.counters(device) for device in self.experiment.devices}
+        return Outcome(devices, self.judge.verdict(), self.bench.cycle)
+
     # --- what WatchedTransport calls ---
 
     async def store_is_due(self, hpa: int) -> None:
@@ -176,53 +222,29 @@ class Lab:
                                   old_permitted=old, new_permitted=new)
 
 
-class WatchedTransport:
-    """The driver's transport, with the lab looking on: before a store is due, and after every operation."""
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an experiment.
 
-    def __init__(self, inner: CosimTransport, lab: Lab) -> None:
-        self._inner = inner
-        self._lab = lab
+    Parameters
+    ----------
+    devices : dict
+        The engine's counters of each device, by source ID.
+    laws : dict
+        The judge's verdict, by law.
+    cycles : int
+        How long it took.
+    """
 
-    async def read_register(self, offset: int, width: int) -> int:
-        """As Transport."""
-        value = await self._inner.read_register(offset, width)
-        await self._lab.settle()
-        return value
+    devices: dict[int, dict[str, int]]
+    laws: dict[str, dict[str, Any]]
+    cycles: int
 
-    async def write_register(self, offset: int, width: int, value: int) -> None:
-        """As Transport."""
-        if offset == UPDATE_BASE + UpdateRegister.ADDRESS:
-            await self._lab.store_is_due(value)
-        elif offset == TRAFFIC_BASE + TrafficRegister.PHASE:
-            await self._lab.phase_is_due(Phase(value))
-        await self._inner.write_register(offset, width, value)
-        await self._lab.settle()
+    def total(self, counter: str) -> int:
+        """One counter, over all devices."""
+        return sum(counts[counter] for counts in self.devices.values())
 
-    async def store64(self, hpa: int, value: int) -> None:
-        """As Transport."""
-        await self._lab.store_is_due(hpa)
-        await self._inner.store64(hpa, value)
-        await self._lab.settle()
-
-    async def compare_exchange128(self, hpa: int, expected: int, desired: int) -> int:
-        """As Transport."""
-        await self._lab.store_is_due(hpa)
-        observed = await self._inner.compare_exchange128(hpa, expected, desired)
-        await self._lab.settle()
-        return observed
-
-    async def read_memory(self, hpa: int, length: int) -> bytes:
-        """As Transport."""
-        return await self._inner.read_memory(hpa, length)
-
-    async def write_memory(self, hpa: int, data: bytes) -> None:
-        """As Transport."""
-        await self._inner.write_memory(hpa, data)
-        await self._lab.settle()
-
-    async def pause(self, cycles: int) -> None:
-        """As Transport."""
-        await self._inner.pause(cycles)
-        await self._lab.settle()
-
-
+    @property
+    def broken_laws(self) -> set[str]:
+        """Names of the laws that did not hold."""
+        return {law for law, row in self.laws.items() if row["status"] == "fail"}

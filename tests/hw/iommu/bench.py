@@ -1,4 +1,5 @@
 """Running an Amaranth bench of several testbenches, the two ends of a stream, and a listener on events and fills."""
+
 from amaranth.sim import Simulator
 
 __all__ = ["Listener", "begin", "receive", "run", "send", "wait"]
@@ -6,6 +7,7 @@ __all__ = ["Listener", "begin", "receive", "run", "send", "wait"]
 
 def run(dut, *testbenches, background=(), cycles=5000):
     """Run testbenches side by side until all have ended; a hang is a failure after `cycles`."""
+
     async def watchdog(ctx):
         await ctx.delay(cycles * 1e-6)
         raise TimeoutError(f"the bench did not end within {cycles} cycles")
@@ -23,7 +25,7 @@ async def send(ctx, port, payload):
     """Offer one payload until it is taken."""
     ctx.set(port.payload, payload)
     ctx.set(port.valid, 1)
-    async for _, _, ready in ctx.tick().sample(port.ready):   # `until` is noisy when a hang abandons it
+    async for _, _, ready in ctx.tick().sample(port.ready):  # `until` is noisy when a hang abandons it
         if ready:
             break
     ctx.set(port.valid, 0)
@@ -34,9 +36,8 @@ async def receive(ctx, port):
     ctx.set(port.ready, 1)
     async for _, _, valid, payload in ctx.tick().sample(port.valid, port.payload):
         if valid:
-            break
-    ctx.set(port.ready, 0)
-    return payload
+            ctx.set(port.ready, 0)
+            return payload
 
 
 async def wait(ctx, cycles):

@@ -1,4 +1,5 @@
 """A table memory in Python for Amaranth benches. It is seeded: a bench that failed fails again."""
+
 import random
 
 from hw.spec.memory import QUANTUM_BYTES, MemoryOperation
@@ -70,12 +71,13 @@ class MemoryMock:
 
     def process(self, requests, replies):
         """The background testbench that serves this pair of streams (the block's memory request and reply)."""
+
         async def serve(ctx):
             due = []  # (cycle, reply)
             offered = None
             ctx.set(requests.ready, self._willing())
             sampled = ctx.tick().sample(requests.valid, requests.ready, requests.payload, replies.ready)
-            async for _, reset, valid, ready, payload, reply_ready in sampled:
+            async for _, _, valid, ready, payload, reply_ready in sampled:
                 if valid and ready:
                     due.append((self.cycle + self._random.randint(*self._latency), self.execute(payload)))
                 if offered is not None and reply_ready:
@@ -87,6 +89,7 @@ class MemoryMock:
                     if offered is not None:
                         ctx.set(replies.payload, offered)
                 ctx.set(requests.ready, self._willing())
+
         return serve
 
     def _willing(self):

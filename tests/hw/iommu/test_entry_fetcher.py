@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """Whole entries from memory, in chunks. Expected bytes are the test's own; what a store between chunks does is worked by hand."""
+
 import pytest
 
 from hw.iommu.entry_fetcher import EntryFetcher
@@ -7,8 +8,15 @@ from tests.hw.iommu.bench import Listener, receive, run, send, wait
 from tests.hw.iommu.memory_mock import MemoryMock
 
 SHAPES = [  # entry, chunk, word
-    (128, 128, 128), (128, 64, 128), (128, 64, 512), (256, 128, 128), (256, 64, 128), (256, 256, 512),
-    (512, 128, 128), (512, 64, 512), (512, 512, 512),
+    (128, 128, 128),
+    (128, 64, 128),
+    (128, 64, 512),
+    (256, 128, 128),
+    (256, 64, 128),
+    (256, 256, 512),
+    (512, 128, 128),
+    (512, 64, 512),
+    (512, 512, 512),
 ]
 
 
@@ -27,15 +35,23 @@ class Bench:
         self.entries = Listener(self.dut.entries)
 
     def run(self, *testbenches, cycles=5000):
-        run(self.dut, *testbenches, cycles=cycles, background=(
-            self.memory.process(self.dut.memory_requests, self.dut.memory_replies),
-            self.reads.process, self.entries.process))
+        run(
+            self.dut,
+            *testbenches,
+            cycles=cycles,
+            background=(
+                self.memory.process(self.dut.memory_requests, self.dut.memory_replies),
+                self.reads.process,
+                self.entries.process,
+            ),
+        )
 
     def fetch(self, hpa, *, chunk_delay=0):
         async def testbench(ctx):
             ctx.set(self.dut.chunk_delay, chunk_delay)
             await send(ctx, self.dut.requests, {"hpa": hpa, "tag": 0})
             await receive(ctx, self.dut.entries)
+
         self.run(testbench)
         return self.entries.payloads[0]
 
@@ -60,7 +76,7 @@ def test_the_delay_lies_between_a_chunk_and_the_next(delay):
     bench = Bench(entry_bits=512, chunk_bits=128)
     bench.fetch(0x4000, chunk_delay=delay)
     distances = {later - earlier for earlier, later in zip(bench.reads.cycles, bench.reads.cycles[1:], strict=False)}
-    assert distances == {delay + 3}    # memory itself takes one cycle, and the fetcher two
+    assert distances == {delay + 3}  # memory itself takes one cycle, and the fetcher two
 
 
 def torn(chunk_bits, order):
@@ -156,13 +172,16 @@ def test_a_tag_may_be_used_again_as_soon_as_its_entry_is_offered():
     bench.run(testbench)
 
 
-@pytest.mark.parametrize(("parameters", "message"), [
-    (dict(chunk_bits=32), "chunk_bits must be one of .* not 32"),
-    (dict(entry_bits=256, chunk_bits=256, word_bits=128), "at most word_bits .128., not 256"),
-    (dict(entry_bits=64), "entry_bits must be a multiple of chunk_bits .128., not 64"),
-    (dict(slots=0), "slots must be between 1 and 256, not 0"),
-    (dict(order="random"), "order must be one of .* not 'random'"),
-])
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (dict(chunk_bits=32), "chunk_bits must be one of .* not 32"),
+        (dict(entry_bits=256, chunk_bits=256, word_bits=128), "at most word_bits .128., not 256"),
+        (dict(entry_bits=64), "entry_bits must be a multiple of chunk_bits .128., not 64"),
+        (dict(slots=0), "slots must be between 1 and 256, not 0"),
+        (dict(order="random"), "order must be one of .* not 'random'"),
+    ],
+)
 def test_impossible_shapes_are_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
         EntryFetcher(**parameters)

@@ -213,7 +213,7 @@ def test_as_many_misses_as_the_queue_holds_do_not_stop_hits(output, template):
     simulate(bench.dut, run)
 
 
-@pytest.mark.parametrize(("output", "template"), zip(OUTPUTS, (HIT, MISS, STRANGER), strict=True))
+@pytest.mark.parametrize(("output", "template"), list(zip(OUTPUTS, (HIT, MISS, STRANGER), strict=True)))
 def test_a_full_queue_stops_requests_and_loses_none(output, template):
     bench = Bench()
 

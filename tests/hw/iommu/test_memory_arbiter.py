@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """Sharing the memory port: fairness, order, and whose reply it is."""
+
 import pytest
 
 from hw.iommu.memory_arbiter import MemoryArbiter
@@ -26,10 +27,12 @@ class Bench:
 
     def run(self, counts, *, pause=0):
         """Client n sends `counts[n]` reads, then all wait for their replies, pausing after each."""
+
         def giver(client, count):
             async def give(ctx):
                 for index in range(count):
                     await send(ctx, self.dut.requests[client], read(4096 * client + 16 * index, index))
+
             return give
 
         def taker(client, count):
@@ -37,11 +40,19 @@ class Bench:
                 for _ in range(count):
                     await receive(ctx, self.dut.replies[client])
                     await wait(ctx, pause)
+
             return take
 
-        run(self.dut, *(make(*each) for make in (giver, taker) for each in enumerate(counts)), background=(
-            self.memory.process(self.dut.memory_request, self.dut.memory_reply),
-            self.accepted.process, self.events.process, *(listener.process for listener in self.replies)))
+        run(
+            self.dut,
+            *(make(*each) for make in (giver, taker) for each in enumerate(counts)),
+            background=(
+                self.memory.process(self.dut.memory_request, self.dut.memory_reply),
+                self.accepted.process,
+                self.events.process,
+                *(listener.process for listener in self.replies),
+            ),
+        )
 
     def order(self):
         """Client of each accepted request."""

@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """A CPU's stores into table memory: one indivisible operation each, and nothing else."""
+
 import pytest
 from amaranth import Module
 from amaranth.lib import wiring
@@ -40,13 +41,22 @@ class Bench:
 
     def run(self, *requests):
         """Send them one after the other; the replies."""
+
         async def testbench(ctx):
             for request in requests:
                 await send(ctx, self.dut.requests, request)
                 await receive(ctx, self.dut.replies)
-        run(self.dut, testbench, background=(
-            self.memory.process(self.dut.memory_requests, self.dut.memory_replies),
-            self.replies.process, self.events.process, self.accepted.process))
+
+        run(
+            self.dut,
+            testbench,
+            background=(
+                self.memory.process(self.dut.memory_requests, self.dut.memory_replies),
+                self.replies.process,
+                self.events.process,
+                self.accepted.process,
+            ),
+        )
         return self.replies.payloads
 
 
@@ -55,8 +65,9 @@ class Bench:
 def test_an_exchange_takes_place_only_if_the_quantum_is_as_expected(word_bits, hpa):
     bench = Bench(word_bits=word_bits)
     bench.memory.store(hpa, OLD, 16)
-    refused, done = bench.run(update(EXCHANGE, hpa, expected=OLD ^ 1, desired=ONES),
-                              update(EXCHANGE, hpa, expected=OLD, desired=NEW))
+    refused, done = bench.run(
+        update(EXCHANGE, hpa, expected=OLD ^ 1, desired=ONES), update(EXCHANGE, hpa, expected=OLD, desired=NEW)
+    )
     assert (refused.swapped, refused.error, refused.observed) == (0, 0, OLD)
     assert (done.swapped, done.error, done.observed) == (1, 0, OLD)
     assert bench.memory.load(hpa, 16) == NEW
@@ -66,18 +77,19 @@ def test_an_exchange_takes_place_only_if_the_quantum_is_as_expected(word_bits, h
 def test_every_bit_of_the_quantum_is_compared(difference):
     bench = Bench()
     bench.memory.store(0x4000, OLD, 16)
-    reply, = bench.run(update(EXCHANGE, 0x4000, expected=OLD ^ difference, desired=NEW))
+    (reply,) = bench.run(update(EXCHANGE, 0x4000, expected=OLD ^ difference, desired=NEW))
     assert reply.swapped == 0
     assert bench.memory.load(0x4000, 16) == OLD
 
 
-@pytest.mark.parametrize(("hpa", "after"), [
-    (0x4000, OLD >> 64 << 64 | 0xABCD), (0x4008, OLD & (1 << 64) - 1 | 0xABCD << 64)])
+@pytest.mark.parametrize(
+    ("hpa", "after"), [(0x4000, OLD >> 64 << 64 | 0xABCD), (0x4008, OLD & (1 << 64) - 1 | 0xABCD << 64)]
+)
 def test_a_store_changes_its_eight_bytes_only(hpa, after):
     bench = Bench()
     bench.memory.store(0x4000, OLD, 16)
     bench.memory.store(0x4010, ONES, 16)
-    reply, = bench.run(update(STORE, hpa, desired=0xABCD))
+    (reply,) = bench.run(update(STORE, hpa, desired=0xABCD))
     assert (reply.swapped, reply.error, reply.observed) == (1, 0, OLD)
     assert bench.memory.load(0x4000, 16) == after
     assert bench.memory.load(0x4010, 16) == ONES
@@ -89,8 +101,9 @@ def test_the_upper_half_of_desired_is_ignored_by_a_store():
     assert bench.memory.load(0x4000, 16) == NEW & (1 << 64) - 1
 
 
-@pytest.mark.parametrize(("operation", "hpa"), [
-    (EXCHANGE, 0x4001), (EXCHANGE, 0x4008), (STORE, 0x4004), (STORE, 0x400F)])
+@pytest.mark.parametrize(
+    ("operation", "hpa"), [(EXCHANGE, 0x4001), (EXCHANGE, 0x4008), (STORE, 0x4004), (STORE, 0x400F)]
+)
 def test_a_misaligned_request_is_an_error_and_sends_nothing(operation, hpa):
     bench = Bench()
     reply, after = bench.run(update(operation, hpa, desired=NEW), update(EXCHANGE, 0x5000, desired=NEW))
@@ -104,7 +117,7 @@ def test_a_misaligned_request_is_an_error_and_sends_nothing(operation, hpa):
 def test_a_refusal_of_memory_is_an_error(operation):
     bench = Bench()
     bench.memory.refuse(0x4000)
-    reply, = bench.run(update(operation, 0x4000, desired=NEW, expected=0))
+    (reply,) = bench.run(update(operation, 0x4000, desired=NEW, expected=0))
     assert (reply.swapped, reply.error) == (0, 1)
     assert bench.events.payloads[0].tag == 0
 
@@ -118,18 +131,28 @@ def test_a_request_is_accepted_in_the_cycle_of_its_commit():
 
 def test_events_tell_the_outcome():
     bench = Bench()
-    bench.run(update(EXCHANGE, 0x4000, expected=1, desired=NEW), update(EXCHANGE, 0x4000, desired=NEW),
-              update(STORE, 0x4008, desired=5))
+    bench.run(
+        update(EXCHANGE, 0x4000, expected=1, desired=NEW),
+        update(EXCHANGE, 0x4000, desired=NEW),
+        update(STORE, 0x4008, desired=5),
+    )
     assert [(event.kind, event.hpa, event.tag, event.detail) for event in bench.events.payloads] == [
-        (EventKind.UPDATE, 0x4000, 0, NEW), (EventKind.UPDATE, 0x4000, 1, NEW), (EventKind.UPDATE, 0x4008, 1, 5)]
+        (EventKind.UPDATE, 0x4000, 0, NEW),
+        (EventKind.UPDATE, 0x4000, 1, NEW),
+        (EventKind.UPDATE, 0x4008, 1, 5),
+    ]
 
 
 QUANTA = st.sampled_from([0, 1, 1 << 64, OLD, NEW])
 UPDATES = st.one_of(
-    st.builds(lambda hpa, expected, desired: (EXCHANGE, hpa, expected, desired),
-              st.sampled_from([0x4000, 0x4010]), QUANTA, QUANTA),
-    st.builds(lambda hpa, desired: (STORE, hpa, 0, desired),
-              st.sampled_from([0x4000, 0x4008, 0x4010, 0x4018]), QUANTA))
+    st.builds(
+        lambda hpa, expected, desired: (EXCHANGE, hpa, expected, desired),
+        st.sampled_from([0x4000, 0x4010]),
+        QUANTA,
+        QUANTA,
+    ),
+    st.builds(lambda hpa, desired: (STORE, hpa, 0, desired), st.sampled_from([0x4000, 0x4008, 0x4010, 0x4018]), QUANTA),
+)
 
 
 @settings(max_examples=20, deadline=None)
@@ -148,8 +171,9 @@ def test_any_sequence_of_stores_does_what_it_does_to_a_dictionary(updates):
             expected.append((1, before))
             half = (1 << 64) - 1
             words[base] = before & ~(half << shift) | (desired & half) << shift
-    replies = bench.run(*(update(operation, hpa, expected=compare, desired=desired)
-                          for operation, hpa, compare, desired in updates))
+    replies = bench.run(
+        *(update(operation, hpa, expected=compare, desired=desired) for operation, hpa, compare, desired in updates)
+    )
     assert [(reply.swapped, reply.observed) for reply in replies] == expected
     assert {hpa: bench.memory.load(hpa, 16) for hpa in words} == words
 
@@ -189,8 +213,11 @@ def values_seen(*updates):
     async def reader(ctx):
         ctx.set(shared.arbiter.replies[1].ready, 1)
         while not finished:
-            await send(ctx, shared.arbiter.requests[1], {
-                "operation": MemoryOperation.READ, "hpa": 0x10, "data": 0, "expected": 0, "write_mask": 0, "tag": 0})
+            await send(
+                ctx,
+                shared.arbiter.requests[1],
+                {"operation": MemoryOperation.READ, "hpa": 0x10, "data": 0, "expected": 0, "write_mask": 0, "tag": 0},
+            )
         await wait(ctx, 5)
 
     run(shared, writer, reader, background=(seen.process,))
@@ -198,11 +225,12 @@ def values_seen(*updates):
 
 
 def test_no_reader_sees_half_of_an_exchange():
-    exchanges = [update(EXCHANGE, 0x10, expected=0 if value % 2 else ONES, desired=ONES if value % 2 else 0)
-                 for value in range(1, 9)]
+    exchanges = [
+        update(EXCHANGE, 0x10, expected=0 if value % 2 else ONES, desired=ONES if value % 2 else 0)
+        for value in range(1, 9)
+    ]
     assert values_seen(*exchanges) == {0, ONES}
 
 
 def test_a_reader_does_see_half_of_two_stores():
-    assert values_seen(update(STORE, 0x10, desired=ONES), update(STORE, 0x18, desired=ONES)) == {
-        0, (1 << 64) - 1, ONES}
+    assert values_seen(update(STORE, 0x10, desired=ONES), update(STORE, 0x18, desired=ONES)) == {0, (1 << 64) - 1, ONES}

@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """Block-RAM memory: every access at one instant, in order, after a constant latency."""
+
 import random
 
 import pytest
@@ -50,23 +51,32 @@ def test_replies_come_after_the_latency_one_per_cycle(latency):
 
 def test_an_access_sees_the_one_before_it_back_to_back():
     replies = Bench(depth_words=4).run(
-        access(WRITE, 0x10, data=5), access(READ, 0x10), access(EXCHANGE, 0x10, expected=5, data=6),
-        access(EXCHANGE, 0x10, expected=6, data=7), access(EXCHANGE, 0x10, expected=6, data=8), access(READ, 0x10))
+        access(WRITE, 0x10, data=5),
+        access(READ, 0x10),
+        access(EXCHANGE, 0x10, expected=5, data=6),
+        access(EXCHANGE, 0x10, expected=6, data=7),
+        access(EXCHANGE, 0x10, expected=6, data=8),
+        access(READ, 0x10),
+    )
     assert [data for _, _, data in replies] == [0, 5, 5, 6, 7, 7]
 
 
 def test_only_masked_bytes_are_written():
     old, new = 0x1111_1111_1111_1111_1111_1111_1111_1111, 0x2222_2222_2222_2222_2222_2222_2222_2222
     replies = Bench(depth_words=4).run(
-        access(WRITE, 0, data=old), access(WRITE, 0, data=new, write_mask=0xF001), access(READ, 0))
+        access(WRITE, 0, data=old), access(WRITE, 0, data=new, write_mask=0xF001), access(READ, 0)
+    )
     assert replies[2][2] == 0x2222_2222_1111_1111_1111_1111_1111_1122
 
 
 @pytest.mark.parametrize("hpa", [0x40, 0x1000, 1 << 51])
 def test_addresses_outside_are_errors_and_change_nothing(hpa):
     replies = Bench(depth_words=4).run(
-        access(WRITE, hpa, data=9), access(EXCHANGE, hpa, expected=0, data=9), access(READ, hpa),
-        *(access(READ, 16 * word) for word in range(4)))
+        access(WRITE, hpa, data=9),
+        access(EXCHANGE, hpa, expected=0, data=9),
+        access(READ, hpa),
+        *(access(READ, 16 * word) for word in range(4)),
+    )
     assert [error for _, error, _ in replies] == [1, 1, 1, 0, 0, 0, 0]
     assert [data for _, _, data in replies[3:]] == [0, 0, 0, 0]
 
@@ -91,10 +101,13 @@ def test_random_accesses_behave_like_a_list_whatever_the_back_pressure(pause):
     assert Bench(depth_words=4, latency=4).run(*requests, pause=pause) == expected
 
 
-@pytest.mark.parametrize(("parameters", "message"), [
-    (dict(depth_words=0), "depth_words must be at least 1, not 0"),
-    (dict(depth_words=4, latency=1), "latency must be at least 2, not 1"),
-])
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (dict(depth_words=0), "depth_words must be at least 1, not 0"),
+        (dict(depth_words=4, latency=1), "latency must be at least 2, not 1"),
+    ],
+)
 def test_impossible_sizes_are_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
         TableMemory(**parameters)

@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """The host's registers for the update port, and the store that waits for a walk and a hit."""
+
 import pytest
 
 from hw.spec.bench import HostRequest, UpdateCommand, UpdateOperation, UpdateRegister, UpdateStatus
@@ -9,8 +10,13 @@ from hw.top.update_window import UpdateWindow
 from tests.hw.iommu.bench import Listener, receive, run, send, wait
 
 DEVICE = 0x0310
-WRITABLE = [UpdateRegister.ADDRESS, UpdateRegister.EXPECTED_LOW, UpdateRegister.EXPECTED_HIGH,
-            UpdateRegister.DESIRED_LOW, UpdateRegister.DESIRED_HIGH]
+WRITABLE = [
+    UpdateRegister.ADDRESS,
+    UpdateRegister.EXPECTED_LOW,
+    UpdateRegister.EXPECTED_HIGH,
+    UpdateRegister.DESIRED_LOW,
+    UpdateRegister.DESIRED_HIGH,
+]
 
 
 def command(*, armed=0, source_id=DEVICE, offset_cycles=0, operation=UpdateOperation.COMPARE_EXCHANGE_128):
@@ -43,8 +49,16 @@ class Bench:
             ctx.set(self.dut.cycle, cycle)
 
     def run(self, testbench, *listeners):
-        run(self.dut, testbench, background=(
-            self._update_port, self._counter, self.sent.process, *(listener.process for listener in listeners)))
+        run(
+            self.dut,
+            testbench,
+            background=(
+                self._update_port,
+                self._counter,
+                self.sent.process,
+                *(listener.process for listener in listeners),
+            ),
+        )
 
     async def access(self, ctx, *, write, address, data=0, wide=1):
         """One host access; (data, error)."""
@@ -93,6 +107,7 @@ class Bench:
 
 # --- registers ---------------------------------------------------------------------------------------------------------
 
+
 def test_registers_read_back_what_was_written():
     bench = Bench()
 
@@ -106,11 +121,19 @@ def test_registers_read_back_what_was_written():
     assert len(bench.sent) == 0
 
 
-@pytest.mark.parametrize("access", [
-    dict(write=1, address=UpdateRegister.STATUS.value), dict(write=1, address=UpdateRegister.OBSERVED_LOW.value),
-    dict(write=1, address=UpdateRegister.COMMIT_CYCLE.value), dict(write=0, address=0x50), dict(write=1, address=0x04),
-    dict(write=0, address=0x1000), dict(write=0, address=0x00, wide=0), dict(write=1, address=0x28, wide=0, data=1),
-])
+@pytest.mark.parametrize(
+    "access",
+    [
+        dict(write=1, address=UpdateRegister.STATUS.value),
+        dict(write=1, address=UpdateRegister.OBSERVED_LOW.value),
+        dict(write=1, address=UpdateRegister.COMMIT_CYCLE.value),
+        dict(write=0, address=0x50),
+        dict(write=1, address=0x04),
+        dict(write=0, address=0x1000),
+        dict(write=0, address=0x00, wide=0),
+        dict(write=1, address=0x28, wide=0, data=1),
+    ],
+)
 def test_accesses_that_are_not_allowed_are_errors_and_do_nothing(access):
     bench = Bench()
 
@@ -134,7 +157,7 @@ def test_a_command_sends_what_the_registers_say(operation):
         await bench.done(ctx)
 
     bench.run(testbench)
-    request, = bench.sent.payloads
+    (request,) = bench.sent.payloads
     assert request.operation == operation
     assert (request.hpa, request.expected, request.desired) == (0x4010, 2 << 64 | 1, 4 << 64 | 3)
 
@@ -173,6 +196,7 @@ def test_nothing_may_be_written_while_a_store_is_on_its_way():
 
 # --- the armed store ---------------------------------------------------------------------------------------------------
 
+
 async def walk_then_hit(bench, ctx):
     """The condition: a walk, then a hit."""
     await bench.walk(ctx, tag=3)
@@ -203,6 +227,7 @@ def test_a_hit_and_then_a_walk_do_too():
         await bench.reply(ctx, tag=4)
         await wait(ctx, 5)
         await bench.walk(ctx, tag=3)
+
     armed(story, expected=1)
 
 
@@ -210,6 +235,7 @@ def test_a_hit_and_then_a_walk_do_too():
 def test_one_of_the_two_is_not_enough(missing):
     async def story(bench, ctx):
         await (bench.reply(ctx, tag=4) if missing == "walk" else bench.walk(ctx, tag=3))
+
     armed(story, expected=0)
 
 
@@ -224,6 +250,7 @@ def test_one_that_has_ended_does_not_count(ended):
             await bench.reply(ctx, tag=4)
             await bench.retire(ctx, tag=4)
             await bench.walk(ctx, tag=3)
+
     armed(story, expected=0)
 
 
@@ -233,6 +260,7 @@ def test_the_end_of_another_walk_or_hit_changes_nothing():
         await bench.walk_end(ctx, tag=5)
         await bench.walk_end(ctx, tag=3, source_id=DEVICE + 1)
         await bench.reply(ctx, tag=4)
+
     armed(story, expected=1)
 
 
@@ -240,6 +268,7 @@ def test_a_reply_that_is_not_a_hit_does_not_count():
     async def story(bench, ctx):
         await bench.walk(ctx, tag=3)
         await bench.reply(ctx, tag=4, hit=0)
+
     armed(story, expected=0)
 
 
@@ -248,6 +277,7 @@ def test_other_devices_do_not_count(foreign):
     async def story(bench, ctx):
         await bench.walk(ctx, tag=3, source_id=DEVICE + (foreign == "walk"))
         await bench.reply(ctx, tag=4, source_id=DEVICE + (foreign == "hit"))
+
     armed(story, expected=0)
 
 

@@ -18,7 +18,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
 from hw.iommu.config import IommuConfig
-from hw.iommu.messages import EventPort
+from hw.iommu.messages import CachesOff, EventPort
 from hw.iommu.unit import UNIT_EVENTS, IommuUnit
 from hw.lib.stream import connect_stream
 from hw.spec.bench import UNIT_BASE, UPDATE_BASE, HostReply, HostRequest
@@ -64,6 +64,7 @@ class PlayerTop(wiring.Component):
             "reply_colour": Out(1),
             "straps": In(Straps),
             "chunk_delay": In(16),
+            "caches_off": In(CachesOff),
             "events": Out(EventPort()).array(len(UNIT_EVENTS)),
         })
 
@@ -89,7 +90,8 @@ class PlayerTop(wiring.Component):
         connect_stream(m, src=unit.update_replies, dst=window.update_replies)
         m.d.comb += [
             self.reply_colour.eq(unit.dma_replies.payload.colour),
-            unit.straps.eq(self.straps), unit.chunk_delay.eq(self.chunk_delay), unit.messages.ready.eq(1),
+            unit.straps.eq(self.straps), unit.chunk_delay.eq(self.chunk_delay),
+            unit.caches_off.eq(self.caches_off), unit.messages.ready.eq(1),
         ]
         for port, source in zip(self.events, unit.events, strict=True):
             m.d.comb += [port.valid.eq(source.valid), port.payload.eq(source.payload)]
@@ -184,7 +186,7 @@ _FIELDS = {name: (part.offset, (1 << part.width) - 1) for name, part in data.Lay
 def _reply(number: int) -> PlayedReply:
     def field(name: str) -> int:
         offset, mask = _FIELDS[name]
-        return number >> offset & mask
+        return int(number >> offset & mask)
 
     return PlayedReply(Status(field("status")), field("hpa"), PageSize(field("page_size")),
                        FaultReason(field("fault_reason")), bool(field("hit")), field("domain_id"),

@@ -86,13 +86,16 @@ def new(transport: TransportOption, key_hex: KeyHexOption = "", key_file: KeyFil
         assign: Annotated[str, typer.Option(help="OLD:NEW domain IDs, e.g. 3:103,4:104.")] = "",
         relocate: Annotated[str, typer.Option(help="SID:OFFSET, e.g. 0x18:0x1000000000.")] = "",
         pages_copied: Annotated[bool, typer.Option(help="The relocated pages have been copied already.")] = False,
+        pause_cycles: Annotated[int, typer.Option(min=0, help="break_before_make: from the break to its invalidation.")]
+        = 0,
         arena_base: Annotated[str, typer.Option(help="Physical address of this kernel's memory.")] = hex(ARENA_BASE),
         arena_bytes: Annotated[str, typer.Option(help="And its size.")] = hex(ARENA_BYTES)) -> None:
     """Verify, adopt, build, replace, free."""
     key = read_key(key_hex, key_file)
     try:
         plan = NewKernelPlan(key, strategy, cold, frozenset(parse_numbers(armed)), parse_pairs(assign),
-                             parse_pairs(relocate), pages_copied, parse_number(arena_base), parse_number(arena_bytes))
+                             parse_pairs(relocate), pages_copied, pause_cycles, parse_number(arena_base),
+                             parse_number(arena_bytes))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _run(transport, lambda machine: run_new_kernel(machine, plan, say=_say))

@@ -47,6 +47,8 @@ class NewKernelPlan:
         `atomic_swap` or `break_before_make`.
     cold : bool
         break_before_make: invalidate before the break too.
+    pause_cycles : int
+        break_before_make: between the break and the invalidation after it.
     armed : frozenset of int
         atomic_swap: devices whose store waits, in hardware, for a walk and a hit in flight.
     assign : mapping
@@ -64,6 +66,7 @@ class NewKernelPlan:
     assign: Mapping[int, int] = field(default_factory=dict)
     relocate: Mapping[int, int] = field(default_factory=dict)
     pages_copied: bool = False
+    pause_cycles: int = 0
     arena_base: int = ARENA_BASE
     arena_bytes: int = ARENA_BYTES
 
@@ -76,7 +79,7 @@ class NewKernelPlan:
     def strategy_for(self, source_id: int) -> Strategy:
         """How this device is replaced."""
         if self.strategy == "break_before_make":
-            return BreakBeforeMake(cold=self.cold)
+            return BreakBeforeMake(cold=self.cold, pause_cycles=self.pause_cycles)
         return AtomicSwap(armed=source_id in self.armed)
 
 

@@ -152,6 +152,20 @@ class InvalidateIotlb:
         await run.invalidation.iotlb_domain(self.domain_id)
 
 
+@dataclass(frozen=True)
+class Pause:
+    """Let time pass, as a kernel does that has other work between a store and the invalidation after it."""
+
+    cycles: int
+
+    def __str__(self) -> str:
+        return f"pause of {self.cycles} cycles"
+
+    async def execute(self, run: Run) -> None:
+        """Return when it is over."""
+        await run.transport.pause(self.cycles)
+
+
 class Strategy(Protocol):
     """A way to replace."""
 
@@ -204,14 +218,18 @@ class BreakBeforeMake:
     cold : bool
         The caches are invalidated before the break as well, so that requests meet the missing entry from the store
         on; otherwise a cached context goes on serving until the invalidation after the break.
+    pause_cycles : int
+        Between the store that breaks the entry and the invalidation after it.
     """
 
     cold: bool = False
+    pause_cycles: int = 0
     name: str = "break_before_make"
 
     def steps(self, source_id: int, old: int, new: int) -> Sequence[Step]:
         """Three stores and an invalidation between the first two."""
         clear, *rest = break_plan(old, new).writes
         before = _forget(source_id, old) if self.cold else ()
-        return (*before, Announce(Phase.BREAK), Store(clear), Announce(Phase.INVALIDATE), *_forget(source_id, old),
+        pause = (Pause(self.pause_cycles),) if self.pause_cycles else ()
+        return (*before, Announce(Phase.BREAK), Store(clear), *pause, Announce(Phase.INVALIDATE), *_forget(source_id, old),
                 Announce(Phase.MAKE), *(Store(write) for write in rest))

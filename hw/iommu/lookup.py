@@ -16,6 +16,7 @@ from hw.iommu.context_cache import ContextCache
 from hw.iommu.iotlb import IOVA_PAGE_BITS, Iotlb
 from hw.iommu.messages import (
     Answer,
+    CachesOff,
     Context,
     ContextFill,
     EventPort,
@@ -77,6 +78,8 @@ class Lookup(wiring.Component):
         As in RequestIntake.
     control, straps
         As they stand in the compare cycle.
+    caches_off
+        Knob: what is off is missed by every lookup.
     events
         REQUEST, RETIRE, CONTEXT_FILL, IOTLB_FILL.
 
@@ -104,6 +107,7 @@ class Lookup(wiring.Component):
             "retires": In(stream.Signature(DmaRetire)),
             "control": In(UnitControl),
             "straps": In(Straps),
+            "caches_off": In(CachesOff),
             "invalidation": In(InvalidationPort()),
             "busy": Out(1),
             "translating": Out(count).array(2),
@@ -188,7 +192,7 @@ class Lookup(wiring.Component):
             selected.transaction.colour.eq(self.invalidation.colour),
             selected.transaction.marked.eq(self.invalidation.begin),
             selected.settled.eq(settled),
-            selected.context_hit.eq(context_cache.hit),
+            selected.context_hit.eq(context_cache.hit & ~self.caches_off.context_cache),
             selected.context.eq(context_cache.context),
         ]
         m.d.comb += [
@@ -222,7 +226,7 @@ class Lookup(wiring.Component):
                 m.d.comb += [answering.eq(1), answer.fault_reason.eq(fault), *passing]
             with m.Elif(selected.context.translation_type == TranslationType.PASS_THROUGH):
                 m.d.comb += [answering.eq(1), *passing]
-            with m.Elif(iotlb.hit):
+            with m.Elif(iotlb.hit & ~self.caches_off.iotlb):
                 m.d.comb += [
                     answering.eq(1),
                     answer.context.table_pointer.eq(iotlb.line.table_pointer),  # of the walk, not of the context now

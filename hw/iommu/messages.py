@@ -16,7 +16,7 @@ from hw.spec.faults import FaultReason
 from hw.spec.tables import PageSize, TranslationType
 
 __all__ = ["Context", "Transaction", "WalkRequest", "Answer", "ContextFill", "IotlbFill", "FaultReport",
-           "UnitControl", "EventPort", "FillPort", "InvalidationPort"]
+           "UnitControl", "CachesOff", "EventPort", "FillPort", "InvalidationPort"]
 
 
 class Context(data.Struct):
@@ -87,6 +87,12 @@ class UnitControl(data.Struct):
     translation_enabled: 1       # GSTS.TES
     translation_table_mode: 2    # TTM as latched by SRTP: 00 legacy, 11 abort
     root_table: 40               # page number, as latched by SRTP
+
+
+class CachesOff(data.Struct):
+    """Knob: a cache that is off answers no lookup. It goes on being filled and invalidated. Ours."""
+    context_cache: 1
+    iotlb: 1
 
 
 class EventPort(Signature):

@@ -25,7 +25,7 @@ from hw.iommu.fault_recorder import FaultRecorder
 from hw.iommu.invalidator import Invalidator
 from hw.iommu.lookup import Lookup
 from hw.iommu.memory_arbiter import MemoryArbiter
-from hw.iommu.messages import EventPort
+from hw.iommu.messages import CachesOff, EventPort
 from hw.iommu.page_walker import PageWalker
 from hw.iommu.register_block import Message, RegisterBlock
 from hw.iommu.reply_former import ReplyFormer
@@ -72,6 +72,8 @@ class IommuUnit(wiring.Component):
         What this machine's unit can do; sampled in the first cycle after reset, ignored afterwards.
     chunk_delay
         Knob: cycles between the chunks of one entry fetch.
+    caches_off
+        Knob: caches that answer no lookup, from the cycle on in which it is set.
     events
         One port per name in `UNIT_EVENTS`.
 
@@ -97,6 +99,7 @@ class IommuUnit(wiring.Component):
             "messages": Out(stream.Signature(Message)),
             "straps": In(Straps),
             "chunk_delay": In(16),
+            "caches_off": In(CachesOff),
             "events": Out(EventPort()).array(len(UNIT_EVENTS)),
         })
 
@@ -122,7 +125,7 @@ class IommuUnit(wiring.Component):
             m.d.comb += block.straps.eq(straps)
         for block in (lookup, context_walker):
             m.d.comb += block.control.eq(register_block.control)
-        m.d.comb += context_walker.chunk_delay.eq(self.chunk_delay)
+        m.d.comb += [context_walker.chunk_delay.eq(self.chunk_delay), lookup.caches_off.eq(self.caches_off)]
 
         # The path of a request.
         connect_stream(m, src=flipped(self).dma_requests, dst=lookup.requests)

@@ -15,7 +15,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
 from hw.iommu.config import IommuConfig
-from hw.iommu.messages import EventPort
+from hw.iommu.messages import CachesOff, EventPort
 from hw.iommu.unit import UNIT_EVENTS, IommuUnit
 from hw.lib.stream import connect_stream
 from hw.spec.bench import (
@@ -53,7 +53,7 @@ class BenchTop(wiring.Component):
         Table memory, words of `config.memory_word_bits`.
     data_requests, data_replies
         The traffic engine's data accesses, 128-bit words of the same memory.
-    straps, chunk_delay
+    straps, chunk_delay, caches_off
         See IommuUnit.
     message_count
         Fault event messages sent since reset (they go nowhere yet).
@@ -75,6 +75,7 @@ class BenchTop(wiring.Component):
             "data_replies": In(stream.Signature(memory_reply_layout(128))),
             "straps": In(Straps),
             "chunk_delay": In(16),
+            "caches_off": In(CachesOff),
             "message_count": Out(16),
             "events": Out(EventPort()).array(len(BENCH_EVENTS)),
         })
@@ -106,7 +107,8 @@ class BenchTop(wiring.Component):
         connect_stream(m, src=window.update_requests, dst=unit.update_requests)
         connect_stream(m, src=unit.update_replies, dst=window.update_replies)
 
-        m.d.comb += [unit.straps.eq(self.straps), unit.chunk_delay.eq(self.chunk_delay), unit.messages.ready.eq(1)]
+        m.d.comb += [unit.straps.eq(self.straps), unit.chunk_delay.eq(self.chunk_delay),
+                     unit.caches_off.eq(self.caches_off), unit.messages.ready.eq(1)]
         with m.If(unit.messages.valid):
             m.d.sync += self.message_count.eq(self.message_count + 1)
 

@@ -32,8 +32,8 @@ class TableMemory(wiring.Component):
 
     Races
     -----
-    An access is executed whole at one instant, in the cycle after its acceptance (later by as many cycles as a reply was
-    not taken), in the order of acceptance: an access sees all that was accepted before it and nothing that came after.
+    An access is executed whole at one instant, in the cycle after its acceptance, in the order of acceptance: it sees all
+    that was accepted before it and nothing that came after.
 
     Source: ours.
     """
@@ -81,7 +81,7 @@ class TableMemory(wiring.Component):
             result.data.eq(read.data),
             write.addr.eq(access.hpa[ceil_log2(QUANTUM_BYTES):]),
             write.data.eq(access.data),
-            write.en.eq(Mux(valid & moving & ~outside, store_mask, 0)),
+            write.en.eq(Mux(valid & ~outside, store_mask, 0)),  # again while stalled, with the same data
         ]
         with m.Switch(access.operation):
             with m.Case(MemoryOperation.WRITE):

@@ -45,6 +45,7 @@ DEMO_CONFIG = IommuConfig(iotlb_sets=32)
 DROPPED = (0x0300,)                       # a device that is not marked for preservation
 RELOCATE = {0x0040: 0x40_0000_0000}       # this device's new tables map copies of its pages, 256 GiB further up
 WAVE_SOURCE_ID = 0x0040
+PAUSE_CYCLES = 500                        # from the break to its invalidation: long enough to tell cold from warm
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def tell(built: BuildResult, plan: StoryPlan, *, capture: Path, folder: Path, sa
     with tempfile.TemporaryDirectory(prefix="hitless-") as place, ThreadPoolExecutor(1) as pool:
         address = f"unix:{place}/machine"
         machine = pool.submit(run, built, "sim.stories.machine", folder=folder / plan.name, seconds=seconds, config={
-            "address": address, "capture": str(capture.resolve()), "dropped": list(DROPPED),
+            "name": plan.name, "cold": plan.cold, "address": address, "capture": str(capture.resolve()), "dropped": list(DROPPED),
             "relocate": {str(source_id): offset for source_id, offset in RELOCATE.items()}, "latency": latency,
             "gap_cycles": gap_cycles, "deadline_cycles": 2_000_000, "wave_source_id": WAVE_SOURCE_ID})
         try:
@@ -105,7 +106,7 @@ def _new_kernel_options(plan: StoryPlan, experiment: Experiment) -> list[str]:
                "--relocate", ",".join(f"{source_id:#x}:{offset:#x}" for source_id, offset in experiment.relocate.items())]
     if plan.strategy == "atomic_swap":
         return [*options, "--armed", ",".join(hex(device.source_id) for device in preserved)]
-    return [*options, "--cold" if plan.cold else "--warm"]
+    return [*options, "--cold" if plan.cold else "--warm", "--pause-cycles", str(PAUSE_CYCLES)]
 
 
 def _kernel(arguments: list[str], say: Callable[[str], None]) -> dict[str, Any]:
@@ -167,7 +168,7 @@ def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] =
         raise typer.Exit(1) from None
     for story in stories:
         for file in story.waveforms():
-            file.replace(folder / f"{story.name}{file.suffix}")
+            file.replace(folder / file.name)
     loaded = Capture.load(capture)
     summaries = {story.name: summary_of(story) for story in stories}
     failures = {story.name: failures_of(story) for story in stories}
@@ -194,7 +195,7 @@ def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] =
 
 _COUNTS = ("old", "new", "blocked", "faulted", "wrong", "after_free")
 _SWAP_COLUMNS = ("swap", "walks", "hits")
-_BREAK_COLUMNS = ("first..last blocked", "window", "after P=0", "after inv.", "to fetch")
+_BREAK_COLUMNS = ("blocked from..to", "window", "P=0", "inv.", "P=1")
 
 
 def _show(console: Console, story: Story, summary: dict[str, Any]) -> None:
@@ -215,12 +216,13 @@ def _show(console: Console, story: Story, summary: dict[str, Any]) -> None:
         console.print(f"  {probe['source_id']:#06x} was not preserved; let loose after the verdict, it made "
                       f"{probe['tried']} DMAs, of which {probe['blocked']} were blocked")
     if hitless:
-        console.print("  swap: cycles from the exchange to the end of the invalidation; walks, hits: of this device, in "
-                      "flight when memory took the exchange")
+        console.print("  swap: cycles from the exchange to the end of the invalidation; walks, hits: of this device, in\n"
+                      "  flight when memory took the exchange")
     else:
-        console.print(f"  window: {summary['blocked']} DMAs blocked, cycles from the first blocked reply to the last; its "
-                      f"start after the store of P=0, and after the invalidation that forgets the context; from the "
-                      f"last blocked reply to the first fetch that found P=1")
+        console.print(f"  window: from the first blocked reply to the last, in cycles; {summary['blocked']} DMAs in all. P=0, "
+                      f"inv., P=1: where the store that cleared\n  the present bit, the invalidation that forgets the cached "
+                      f"context, and the store that set the bit again lie,\n  in cycles from the first read of the entry "
+                      f"after it was broken")
 
 
 def _swap_cells(story: Story, device: dict[str, Any]) -> list[str]:
@@ -235,9 +237,9 @@ def _break_cells(story: Story, device: dict[str, Any]) -> list[str]:
     if window is None:
         return ["-"] * len(_BREAK_COLUMNS)
     first, last = window["first_blocked"], window["last_blocked"]
-    return [f"{first}..{last}", str(window["blocked_window_cycles"]), f"{first - window['break_cycle']:+}",
-            f"{first - window['forgotten_cycle']:+}" if window["forgotten_cycle"] else "-",
-            f"{window['fetched_cycle'] - last:+}" if window["fetched_cycle"] else "-"]
+    marks = (window[name] for name in ("break_cycle", "forgotten_cycle", "make_cycle"))
+    return [f"{first}..{last}", str(window["blocked_window_cycles"]),
+            *("-" if mark is None else f"{mark - window['first_read']:+}" for mark in marks)]
 
 
 def _show_laws(console: Console, stories: list[Story]) -> None:

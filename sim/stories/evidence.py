@@ -63,14 +63,17 @@ def blocked_windows(log: Events, experiment: Experiment) -> list[dict[str, Any]]
     """For each preserved device of which DMA was blocked: when, and what bounds the window (VT-d 6.5.3.3).
 
     `first_blocked`, `last_blocked`: cycles of the replies. `break_cycle`: memory took the store that cleared the
-    present bit. `forgotten_cycle`: the context-cache invalidation after it began to hide the entry. `make_cycle`: memory
-    took the store that set it again. `fetched_cycle`: the end of the first context fetch that then found it.
+    present bit. `first_read`: the first read of the entry after it. `forgotten_cycle`: the context-cache invalidation
+    after it began to hide the entry. `make_cycle`: memory took the store that set it again. `fetched_cycle`: the end of
+    the first context fetch that then found it.
     """
     replies = of_kind(log, EventKind.REPLY)
     blocked = replies[detail_column(replies, "status") == Status.BLOCKED.value] if len(replies) else replies
     begins = [event for event in of_kind(log, EventKind.INVALIDATION_BEGIN)
               if detail_of(event).kind is InvalidationKind.CONTEXT_CACHE]
     results = of_kind(log, EventKind.CONTEXT_RESULT)
+    reads = of_kind(log, EventKind.MEMORY)
+    reads = reads[reads["detail_lo"] == MemoryOperation.READ.value]
     stores = stores_into_entries(log, experiment)
     windows = []
     for device in experiment.preserved:
@@ -88,9 +91,11 @@ def blocked_windows(log: Events, experiment: Experiment) -> list[dict[str, Any]]
             good = results[(results["source_id"] == device.source_id) & (results["cycle"] > made)]
             good = good[detail_column(good, "fault_reason") == 0] if len(good) else good
             fetched = int(good["cycle"][0]) if len(good) else None
+        seen = reads[(reads["hpa"] == device.entry_hpa) & (reads["cycle"] > broken)]
         first, last = int(own["cycle"][0]), int(own["cycle"][-1])
         windows.append({"source_id": device.source_id, "blocked": len(own), "first_blocked": first, "last_blocked": last,
-                        "blocked_window_cycles": last - first + 1, "break_cycle": broken, "forgotten_cycle": forgotten,
+                        "blocked_window_cycles": last - first + 1, "break_cycle": broken,
+                        "first_read": int(seen["cycle"][0]) if len(seen) else None, "forgotten_cycle": forgotten,
                         "make_cycle": made, "fetched_cycle": fetched})
     return windows
 

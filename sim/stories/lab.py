@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hw.iommu.messages import CachesOff
 from hw.spec.bench import (
     TRAFFIC_BASE,
     Counter,
@@ -54,6 +55,9 @@ class Lab:
         The machine, not yet reset.
     experiment : Experiment
         What is declared.
+    cold : bool
+        The context cache is off while an entry is broken. Under continuous traffic a context that was merely
+        invalidated is cached again at once, and the break would be met as late as with a warm one.
 
     Members
     -------
@@ -63,9 +67,10 @@ class Lab:
         Sees every event and every store.
     """
 
-    def __init__(self, bench: Bench, experiment: Experiment) -> None:
+    def __init__(self, bench: Bench, experiment: Experiment, *, cold: bool = False) -> None:
         self.bench = bench
         self.experiment = experiment
+        self._cold = cold
         self.judge = Judge(experiment.straps)
         self._cosim = CosimTransport(bench)
         self._engine = TrafficEngine(self._cosim)
@@ -83,7 +88,7 @@ class Lab:
                     burst_log2: int = 2, pattern: Pattern = Pattern.RANDOM) -> None:
         """Reset the machine, fill the data pages, declare, and prepare the traffic; it does not run yet."""
         experiment = self.experiment
-        await self.bench.reset(straps=experiment.straps, chunk_delay=0)
+        await self.bench.reset(straps=experiment.straps, chunk_delay=0, caches_off=0)
         self.bench.memory.set_latency(latency)
         overlap = {page << PAGE_BITS for page in experiment.data_pages()} & experiment.capture.pages.keys()
         if overlap:
@@ -182,6 +187,8 @@ class Lab:
             for device in self.experiment.devices:
                 if not device.preserved:  # its driver has stopped it, as drivers do when their device is not kept
                     await self.bus_master(device, enabled=False)
+        elif phase in (Phase.BREAK, Phase.MAKE) and self._cold:
+            self.bench.set_port("caches_off", encode(CachesOff, context_cache=phase is Phase.BREAK))
         elif phase is Phase.KEXEC:
             self.judge.handover_begins(cycle=self.bench.cycle)
 

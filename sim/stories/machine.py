@@ -31,7 +31,7 @@ async def machine(dut: Any) -> None:
     experiment = Experiment.of(Capture.load(Path(config["capture"])), dropped=config["dropped"],
                                relocate={int(key): value for key, value in config["relocate"].items()})
     bench = Bench(dut, deadline_cycles=config["deadline_cycles"])
-    lab = Lab(bench, experiment)
+    lab = Lab(bench, experiment, cold=config["cold"])
     await lab.start(latency=config["latency"])
     gaps: list[tuple[int, int]] = []
     sessions = await serve(lab.transport, config["address"], gap_cycles=config["gap_cycles"],
@@ -60,7 +60,7 @@ async def machine(dut: Any) -> None:
     mine = [store for store in stores if store["source_id"] == config["wave_source_id"]]
     if mine:
         ends = [mine[-1]["commit_cycle"], mine[0]["invalidated_cycle"] or 0]
-        write_waves(Path("replacement.vcd"), log, source_ids=[config["wave_source_id"]],
+        write_waves(Path(f"{config['name']}.vcd"), log, source_ids=[config["wave_source_id"]],
                     first=mine[0]["commit_cycle"] - _WAVE_MARGIN, last=max(ends) + _WAVE_MARGIN)
 
 

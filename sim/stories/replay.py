@@ -76,7 +76,7 @@ async def replay(dut: Any) -> None:
     expected = expectations(capture)
     bench = Bench(dut, deadline_cycles=20_000 + 400 * len(expected), keep_events=False)
     straps = straps_from_capabilities(capture.cap.value, capture.ecap.value)
-    await bench.reset(straps=straps, chunk_delay=0)
+    await bench.reset(straps=straps, chunk_delay=0, caches_off=0)
     transport = CosimTransport(bench)
     await load_tables(transport, capture)
     iommu = await Iommu.open(transport, PageAllocator(transport, base=0, size=0))

@@ -70,7 +70,7 @@ class Story:
 
     def waveforms(self) -> list[Path]:
         """The waveform around the replacement, and the saved view for it."""
-        return [file for file in (self.folder / "replacement.vcd", self.folder / "replacement.gtkw") if file.exists()]
+        return sorted(file for file in self.folder.glob(f"{self.name}.*") if file.suffix in {".vcd", ".gtkw"})
 
 
 def summary_of(story: Story) -> dict[str, Any]:
@@ -145,6 +145,11 @@ def _breaking(story: Story, require: Any) -> None:
         require(device["blocked"] > 0, f"device {device['source_id']:#06x}: no DMA was blocked: the control shows nothing")
         require(device["faulted"] == device["blocked"],
                 f"device {device['source_id']:#06x}: {device['blocked']} blocked, {device['faulted']} faults")
+    for window in story.value["windows"]:
+        met_before = window["first_read"] < window["forgotten_cycle"]
+        require(met_before == (story.name == "break_before_make_cold"),
+                f"device {window['source_id']:#06x}: the missing entry was first read in cycle {window['first_read']}, its "
+                f"context forgotten in cycle {window['forgotten_cycle']}")
     for law, row in story.laws.items():
         wanted = "not_checked" if law in _NOT_YET else "fail" if law in _BROKEN_BY_BREAKING else "pass"
         require(row["status"] == wanted, f"{law} {row['title']}: {row['status']}, expected {wanted}")

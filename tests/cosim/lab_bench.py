@@ -3,7 +3,7 @@ from pathlib import Path
 
 import cocotb
 
-from hw.spec.bench import POISON_BYTE, Phase, TrafficRegister, TRAFFIC_BASE
+from hw.spec.bench import POISON_BYTE, TRAFFIC_BASE, Phase, TrafficRegister
 from hw.spec.codec import decode
 from hw.spec.tables import PAGE_BYTES, ContextEntry
 from sim.bench import give_result

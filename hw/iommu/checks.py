@@ -58,6 +58,7 @@ def settled_without_context(m, *, request, control, straps):
 def request_fault(m, *, request, context, straps):
     """Fault reason of a request whose context is known and legal, before its page walk; NONE if it may go on.
 
+    Only a context with a device-TLB serves anything but untranslated requests: pass-through does not either.
     REQUEST_TYPE_BLOCKED comes before ADDRESS_BEYOND_WIDTH. The width is the smaller of MGAW + 1 and what AW covers;
     under pass-through it is the host address width (the code is ours, the specification names none).
 
@@ -76,7 +77,7 @@ def request_fault(m, *, request, context, straps):
                     m.d.comb += beyond_context.eq(request.iova[address_bits(address_width):].any())
         m.d.comb += too_wide.eq(beyond_context | beyond(request.iova, straps.mgaw + 1))
     m.d.comb += blocked_type.eq((request.kind != RequestKind.UNTRANSLATED)
-                                & (context.translation_type == TranslationType.MULTI_LEVEL))
+                                & (context.translation_type != TranslationType.MULTI_LEVEL_DEVICE_TLB))
     with m.If(blocked_type):
         m.d.comb += fault.eq(FaultReason.REQUEST_TYPE_BLOCKED)
     with m.Elif(too_wide):

@@ -153,7 +153,7 @@ def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] =
         with console.status("") as status:
             status.update("building the simulator (a minute or two, the first time)")
             built = build(BenchTop(DEMO_CONFIG), "bench_top")
-            console.print(f"simulator: {'found' if built.cached else 'built'}, {simulator_version()}")
+            console.print(f"simulator: {'found' if built.cached else 'built'}, {simulator_version()}", markup=False)
 
             def progress(plan: StoryPlan) -> Story:
                 def say(line: str) -> None:

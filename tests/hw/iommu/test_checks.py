@@ -107,6 +107,12 @@ def test_multi_level_blocks_what_is_not_untranslated_even_beyond_the_width(kind)
 
 
 @pytest.mark.parametrize("kind", [RequestKind.TRANSLATED, RequestKind.TRANSLATION_REQUEST])
+def test_pass_through_blocks_them_too(kind):
+    known = context(translation_type=TranslationType.PASS_THROUGH)
+    assert fault(request(kind=kind), known) == FaultReason.REQUEST_TYPE_BLOCKED
+
+
+@pytest.mark.parametrize("kind", [RequestKind.TRANSLATED, RequestKind.TRANSLATION_REQUEST])
 def test_multi_level_with_device_tlb_does_not_block_them(kind):
     known = context(translation_type=TranslationType.MULTI_LEVEL_DEVICE_TLB)
     assert fault(request(kind=kind), known) == FaultReason.NONE

@@ -43,9 +43,9 @@ def run_config() -> Any:
     return json.loads(Path("config.json").read_text())["config"]
 
 
-def give_result(value: Any) -> None:
+def give_result(value: Any, *, name: str = "result") -> None:
     """Hand a value (anything that JSON can hold) to the caller of `sim.runner.run`."""
-    Path("result.json").write_text(json.dumps(value))
+    Path(f"{name}.value.json").write_text(json.dumps(value))
 
 
 class Bench:

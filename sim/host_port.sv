@@ -11,7 +11,7 @@ module host_port
     input  logic           access_go,
     input  logic [31:0]    pause_cycles,
     input  logic           pause_go,
-    output logic           done,
+    output logic           done = 0,
     output host_reply_t    result,
     output host_request_t  request,
     output logic           request_valid,
@@ -20,10 +20,10 @@ module host_port
     input  logic           reply_valid,
     output logic           reply_ready
 );
-    logic         access_seen;
-    logic         pause_seen;
-    logic         waiting;
-    logic [31:0]  left;
+    logic         access_seen = 0;
+    logic         pause_seen = 0;
+    logic         waiting = 0;
+    logic [31:0]  left = 0;
 
     assign reply_ready = 1;
 
@@ -51,6 +51,8 @@ module host_port
                 waiting <= 1;
             end else if (request_ready)
                 request_valid <= 0;
+            if (reply_valid && !waiting)
+                $fatal(1, "host port: a reply that no access waits for");
             if (waiting && reply_valid) begin
                 waiting <= 0;
                 result <= reply;

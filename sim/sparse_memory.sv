@@ -2,7 +2,7 @@
 //
 // A request is executed whole in the cycle in which it is accepted, and answered `latency` cycles later (set from
 // Python, at least 1) or as soon after that as the requester is ready. Requests accepted in the same cycle are executed
-// in the order of their ports. Layouts come from bench_types.svh, which is generated from hw.spec.
+// in the order of their ports. Layouts come from the package bench_types, which is generated from hw.spec.
 module sparse_memory
     import bench_types::*;
 #(

@@ -88,8 +88,8 @@ def write_waves(path: Path, events: Events, *, first: int, last: int, source_ids
             kind = "string" if isinstance(value, str) else "integer" if name in _COUNTS else "wire"
             variables[scope, name] = writer.register_var(scope, name, kind, size=64 if kind == "wire" else None, init=value)
         for event in window[before:]:
-            for name in _apply(event, state):
-                writer.change(variables[name], int(event["cycle"]), state[name])
+            for signal in _apply(event, state):
+                writer.change(variables[signal], int(event["cycle"]), state[signal])
         writer.close(last)
     return _write_view(path, state, first)
 

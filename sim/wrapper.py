@@ -57,7 +57,7 @@ class Attachment:
 
 def memory_ports(component: Any) -> tuple[str, ...]:
     """Names of the component's memory ports ("table" for table_requests and table_replies), by their number."""
-    return tuple(name.removesuffix("_requests") for name, member in component.signature.members.items()
+    return tuple(name.removesuffix("_requests") for name, member in _members(component).items()
                  if _is_stream(member, wiring.Out, MemoryRequest))
 
 
@@ -89,7 +89,7 @@ def generate_top(component: Any, *, name: str, attachments: Sequence[Attachment]
         If a port is left that nobody drives.
     """
     claimed = {claim for attachment in attachments for claim in attachment.claims}
-    if missing := claimed - set(component.signature.members):
+    if missing := claimed - set(_members(component)):
         raise WrapperError(f"an attachment claims {', '.join(sorted(missing))}, which {name} does not have")
     wires, variables = [], []
     parts = [*_memory(component), *_events(component), *_host(component, claimed)]
@@ -151,7 +151,7 @@ def _memory(component: Any) -> Iterator[_Part]:
 
 
 def _events(component: Any) -> Iterator[_Part]:
-    member = component.signature.members.get("events")
+    member = _members(component).get("events")
     if member is None:
         return
     if not (member.is_signature and isinstance(member.signature, EventPort) and len(member.dimensions) == 1):
@@ -165,7 +165,7 @@ def _events(component: Any) -> Iterator[_Part]:
 
 
 def _host(component: Any, claimed: set[str]) -> Iterator[_Part]:
-    members = component.signature.members
+    members = _members(component)
     requests = [name for name, member in members.items()
                 if name not in claimed and _is_stream(member, wiring.In, HostRequest)]
     replies = [name for name, member in members.items()
@@ -188,6 +188,10 @@ def _host(component: Any, claimed: set[str]) -> Iterator[_Part]:
         f"        .reply({reply}__payload), .reply_valid({reply}__valid), .reply_ready({reply}__ready));"))
 
 
+def _members(component: Any) -> dict[str, Any]:
+    return dict(component.signature.members.items())
+
+
 def _is_stream(member: Any, flow: Any, payload: Any) -> bool:
     if not member.is_signature or member.flow != flow or member.dimensions:
         return False
@@ -196,7 +200,7 @@ def _is_stream(member: Any, flow: Any, payload: Any) -> bool:
 
 
 def _reply_width(component: Any, name: str) -> int:
-    member = component.signature.members.get(f"{name}_replies")
+    member = _members(component).get(f"{name}_replies")
     for width in MEMORY_WORD_BITS:
         if member is not None and _is_stream(member, wiring.In, memory_reply_layout(width)):
             return int(width)

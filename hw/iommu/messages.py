@@ -7,7 +7,7 @@
 
 Source: ours.
 """
-from amaranth.lib import data, stream
+from amaranth.lib import data
 from amaranth.lib.wiring import Out, Signature
 
 from hw.spec.dma import DmaRequest

@@ -81,7 +81,7 @@ def encode_frame(frame: Frame) -> bytes:
     _check_length(len(frame.payload), frame.sequence)
     header = encode(FrameHeader, magic=FRAME_MAGIC, sequence=frame.sequence, opcode=frame.opcode,
                     address=frame.address, argument=frame.argument, payload_length=len(frame.payload))
-    body = header.to_bytes(_HEADER_BYTES, "little") + frame.payload
+    body = int(header).to_bytes(_HEADER_BYTES, "little") + frame.payload
     return body + zlib.crc32(body).to_bytes(FRAME_CHECKSUM_BYTES, "little")
 
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 from hw.spec.capabilities import STRAPS_DEFAULT, Straps, describe_straps
 from hw.spec.codec import encode
-from hw.spec.dma import Access, RequestKind, Status
+from hw.spec.dma import Status
 from hw.spec.tables import ENTRY_BYTES, PAGE_BYTES, ContextEntry, PageSize, RootEntry, SecondStageEntry, level_shift, table_index
-from sim.model.memory import Memory
-from sim.model.translate import Request
+from sim.player import PlayedRequest
 
-__all__ = ["DOMAIN_ID", "IOVA", "ROOT_PAGE", "SOURCE_ID", "Case", "Expected", "Tables", "straps"]
+__all__ = ["HPA", "IOVA", "ROOT_PAGE", "SOURCE_ID", "Case", "Expected", "Tables", "UNMAPPED_PAGE", "straps", "unmapped"]
 
 SOURCE_ID = 0x03A5          # bus 3, device 0x14, function 5
 DOMAIN_ID = 0xB5
@@ -24,12 +23,19 @@ IOVA = {
     4: 0x5455_8681_2678,          # and 0xA8 at level 4
     5: 0x1BC_5455_8681_2678,      # and 0x1BC at level 5
 }
+HPA = {1: 0x9876_5678, 2: 0x9861_2678, 3: 0x8681_2678}   # where good tables send it, by the level of the leaf
+UNMAPPED_PAGE = 0x5_4558_6813                               # the page after it
 _SECOND_STAGE_BYTES = 8
 
 
 def straps(**changes):
     """Encoded straps of a machine that has everything, with some changed."""
     return encode(Straps, **(describe_straps(STRAPS_DEFAULT) | changes))
+
+
+def unmapped(number):
+    """A read of a page that `Tables()` does not map, each number another; FI of its fault is UNMAPPED_PAGE + number."""
+    return PlayedRequest(SOURCE_ID, (UNMAPPED_PAGE + number) * PAGE_BYTES)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Tables:
         The same for second-stage entries, by level.
     unreadable : tuple
         Tables that the memory refuses: "root", "context", levels.
+    memory_end : int
+        Byte address at which the memory ends.
     """
 
     levels: int = 4
@@ -57,11 +65,17 @@ class Tables:
     context: Mapping = field(default_factory=dict)
     entries: Mapping = field(default_factory=dict)
     unreadable: tuple = ()
+    memory_end: int = 1 << 52
 
     @property
     def mapped_iova(self):
         """The IOVA that the tables map."""
         return IOVA[self.levels] if self.iova is None else self.iova
+
+    @property
+    def repaired(self):
+        """Good tables for the same IOVA."""
+        return Tables(self.levels, self.leaf, self.iova)
 
     @property
     def words(self):
@@ -89,26 +103,13 @@ class Tables:
         pages = TABLE_PAGES | {"root": ROOT_PAGE, "context": CONTEXT_PAGE}
         return [pages[structure] for structure in self.unreadable]
 
-    def hpa_of(self, iova):
-        """Where good tables send an address of the mapped page."""
-        return DATA_PAGES[self.leaf] * PAGE_BYTES + iova % (1 << level_shift(self.leaf))
-
-    def as_memory(self):
-        """The same as a memory for the golden model."""
-        memory = Memory()
-        for hpa, content in self.words.items():
-            memory.write(hpa, content)
-        for page in self.unreadable_pages:
-            memory.mark_error(page)
-        return memory
-
 
 @dataclass(frozen=True)
 class Expected:
     """What must come of one request."""
 
     status: Status
-    reason: int = 0                  # of a blocked one
+    fault_reason: int = 0            # of a blocked one
     recorded: bool = False
     hpa: int = 0
     page_size: PageSize | None = None
@@ -120,7 +121,7 @@ class Case:
     """One machine with one device, from reset: requests, each after the reply to the one before, and what must come of them."""
 
     tables: Tables
-    requests: tuple[Request, ...]
+    requests: tuple[PlayedRequest, ...]
     expected: tuple[Expected, ...]
     strap_changes: Mapping = field(default_factory=dict)
     enabled: bool = True

@@ -14,7 +14,8 @@ from hw.spec.tables import PageSize
 from tests.formal.harness import Refuted, hold
 
 CONFIG = IommuConfig(iotlb_sets=2, iotlb_ways=2, superpage_sets=2, superpage_ways=1)
-DEPTH = 9
+SCAN_CYCLES = 3                # sets + 1
+DEPTH = 8
 INDEX_BITS = 9
 
 
@@ -101,6 +102,7 @@ class IotlbSpec(wiring.Component):
         ]
         self._assume_neighbours(m)
         self._check_result(m, *self._follow(m))
+        self._check_scan(m)
         return m
 
     def _assume_neighbours(self, m):
@@ -131,28 +133,31 @@ class IotlbSpec(wiring.Component):
             | ((payload.granularity == Granularity.SELECTIVE) & in_domain & meet))
 
     def _follow(self, m):
-        """The line that the cache may hold under the followed key, in the cycle of a compare: (valid, new, line)."""
+        """The line that the cache may hold under the followed key, in the cycle of a compare: (valid, must hit, line).
+
+        It must hit in the cycle after it was written, when nothing can have displaced it yet, unless it is hidden.
+        """
         fill = self._block.fill.payload
         filled = (self.fill_valid & (fill.page_size == self._page_size)
                   & (fill.domain_id == self._followed_domain_id)
                   & (fill.iova_page[self._below_page:] == self._followed_page[self._below_page:]))
         valid, new, coming = Signal(), Signal(), Signal()
         line, coming_line = Signal(IotlbFill), Signal(IotlbFill)
-        removed = Signal()
-        m.d.comb += removed.eq(self.begin & self._covered())
+        covered, removed = Signal(), Signal()
+        m.d.comb += [covered.eq(self._covered()), removed.eq(self.begin & covered)]
         m.d.sync += [coming.eq(filled & ~removed), coming_line.eq(fill)]  # a fill is written a cycle later
         m.d.sync += new.eq(coming & ~removed)
         with m.If(removed):
             m.d.sync += valid.eq(0)
         with m.Elif(coming):
             m.d.sync += [valid.eq(1), line.eq(coming_line)]
-        return valid, new, line
+        return valid, new & ~(self._block.busy & covered), line
 
-    def _check_result(self, m, valid, new, line):
+    def _check_result(self, m, valid, must_hit, line):
         """A result comes a cycle after its compare, of the page of the cycle before that."""
         page, wanted_page = Signal(IOVA_PAGE_BITS), Signal(IOVA_PAGE_BITS)
         wanted_domain_id, needs_read, needs_write = Signal(16), Signal(), Signal()
-        expected, expected_line, must_hit = Signal(), Signal(IotlbFill), Signal()
+        expected, expected_line, expected_hit = Signal(), Signal(IotlbFill), Signal()
         of_followed = Signal()
         m.d.sync += [
             page.eq(self._block.iova_page),
@@ -161,7 +166,7 @@ class IotlbSpec(wiring.Component):
             of_followed.eq((page[self._below_page:] == self._followed_page[self._below_page:])
                            & (self._block.compared.domain_id == self._followed_domain_id)),
             expected.eq(valid), expected_line.eq(line),
-            must_hit.eq(new & ~self._block.busy),
+            expected_hit.eq(must_hit),
         ]
         hit, found = self._block.hit, self._block.line
         permitted = (expected_line.readable | ~needs_read) & (expected_line.writable | ~needs_write)
@@ -181,12 +186,18 @@ class IotlbSpec(wiring.Component):
                 Assert(found.writable == expected_line.writable),
                 Assert(found.table_pointer == expected_line.table_pointer),
             ]
-        with m.If(of_followed & must_hit & permitted):
-            m.d.comb += Assert(hit)  # what was just filled is there
-        scanned = Signal()
+        with m.If(of_followed & expected_hit & permitted):
+            m.d.comb += Assert(hit)
+
+    def _check_scan(self, m):
+        """A scan ends, and after it the followed line can be filled and found again."""
+        busy_cycles, scanned = Signal(range(SCAN_CYCLES + 2)), Signal()
         with m.If(self._block.busy):
-            m.d.sync += scanned.eq(1)
-        m.d.comb += Cover(scanned & ~self._block.busy & hit & of_followed & (found.page_size == self._page_size))
+            m.d.comb += Assert(busy_cycles < SCAN_CYCLES)
+            m.d.sync += [busy_cycles.eq(busy_cycles + 1), scanned.eq(1)]
+        with m.Else():
+            m.d.sync += busy_cycles.eq(0)
+            m.d.comb += Cover(scanned & self._block.hit & (self._block.line.page_size == self._page_size))
 
 
 class BrokenIotlb(wiring.Component):

@@ -16,7 +16,7 @@ from tests.formal.contract import assert_stream, assume_stream
 from tests.formal.harness import Refuted, hold
 
 WORDS = 2
-DEPTH = 9
+DEPTH = 8
 LONGEST_ANSWER_CYCLES = 5      # from acceptance to the offer of the reply, while the reader takes its replies
 
 

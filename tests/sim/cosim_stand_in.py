@@ -78,7 +78,7 @@ async def cycles_count_as_in_the_machine(dut):
         before = bench.cycle
         await read(bench, Register.STRAPS)
         costs.append(bench.cycle - before)
-    give_result(costs)
+    give_result(costs, name="cycles_count_as_in_the_machine")
 
 
 @cocotb.test()
@@ -120,14 +120,14 @@ async def gives_back_its_config(dut):
     config = run_config()
     bench = await begin(dut)
     await bench.pause(config["cycles"])
-    give_result({"config": config, "memory": [name for name in dir(bench.memory) if name == "write"]})
+    give_result(config)
 
 
 @cocotb.test()
 async def runs_idle(dut):
     bench = await begin(dut, deadline_cycles=10_000_000)
     await bench.pause(run_config()["cycles"])
-    give_result(bench.cycles_per_second)
+    give_result(bench.cycles_per_second, name="runs_idle")
 
 
 # --- memory ------------------------------------------------------------------------------------------------------------
@@ -146,14 +146,14 @@ async def latency_is_what_was_set(dut):
                 "tags": [int(tag) for tag in replies["tag"]],
                 "request_gaps": sorted({int(gap) for gap in np.diff(requests["cycle"])}),
             })
-    give_result(result)
+    give_result(result, name="latency_is_what_was_set")
 
 
 @cocotb.test()
 async def timing_knobs(dut):
     bench = await begin(dut)
     result = {}
-    for name, knobs in run_config().items():
+    for name, knobs in run_config()["knobs"].items():
         bench.memory.set_timing(**knobs)
         requests, replies = await burst(bench, Register.BURST_DATA, count=60, cycles=2000)
         started = {int(row["tag"]): int(row["cycle"]) for row in requests}
@@ -162,7 +162,7 @@ async def timing_knobs(dut):
             "delays": [int(row["cycle"]) - started[int(row["tag"])] for row in replies],
             "gaps": [int(gap) for gap in np.diff(requests["cycle"])],
         }
-    give_result(result)
+    give_result(result, name="timing_knobs")
 
 
 @cocotb.test()
@@ -176,7 +176,7 @@ async def words_come_from_both_ports(dut):
 
     def low(rows):
         return [f"{int(row['detail_hi']) << 64 | int(row['detail_lo']):032x}" for row in rows]
-    give_result({"table": low(table), "inside": low(wide), "data": low(narrow)})
+    give_result({"table": low(table), "inside": low(wide), "data": low(narrow)}, name="words_come_from_both_ports")
 
 
 @cocotb.test()
@@ -191,7 +191,7 @@ async def errors_are_answered(dut):
     bench.memory.mark_error(0x3000, bad=False)
     _, replies = await burst(bench, Register.BURST_DATA, count=1, address=0x3000, cycles=20)
     errors["unmarked"] = [int(row["hpa"]) for row in replies]
-    give_result(errors)
+    give_result(errors, name="errors_are_answered")
 
 
 @cocotb.test()
@@ -207,7 +207,7 @@ async def an_access_takes_effect_when_it_is_accepted(dut):
     await bench.pause(200)
     events = bench.drain()
     reply = events[events["port"] == DATA_REPLIES][0]
-    give_result([in_flight, f"{int(reply['detail_lo']):x}", bench.memory.in_flight(1), bench.memory.accepted(1)])
+    give_result([in_flight, f"{int(reply['detail_lo']):x}", bench.memory.in_flight(1), bench.memory.accepted(1)], name="an_access_takes_effect_when_it_is_accepted")
 
 
 # --- events ------------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ async def events_are_in_order_and_complete(dut):
         "by_port": [int(np.count_nonzero(log["port"] == port)) for port in range(5)],
         "batches": batches, "total": len(log), "operation": detail_of(of_kind(log, EventKind.MEMORY)[0]).name,
         "first_access": [int(first[name]) for name in ("source_id", "domain_id", "iova", "port")],
-    })
+    }, name="events_are_in_order_and_complete")
 
 
 # --- transport ---------------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ async def the_transport_does_what_it_says(dut):
             await call()
         except (RegisterRefused, MemoryRefused, ValueError) as error:
             result["refusals"].append(f"{type(error).__name__}: {error}")
-    give_result(result)
+    give_result(result, name="the_transport_does_what_it_says")
 
 
 @cocotb.test()
@@ -276,7 +276,7 @@ async def the_judge_sees_memory_before_it_changes(dut):
     await transport.write_memory(0x100, b"\x01\x02")
     await transport.write_memory(0x100, b"\x03\x04")
     await transport.pause(5)
-    give_result(story)
+    give_result(story, name="the_judge_sees_memory_before_it_changes")
 
 
 @cocotb.test()
@@ -292,7 +292,7 @@ async def costs_are_the_same_every_time(dut):
             before = bench.cycle
             await call()
             costs.append(bench.cycle - before)
-    give_result(costs)
+    give_result(costs, name="costs_are_the_same_every_time")
 
 
 # --- serve -------------------------------------------------------------------------------------------------------------
@@ -308,4 +308,4 @@ async def serves_drivers(dut):
         on_disconnect=lambda session: told.append(f"gone in {bench.cycle} after {session.operations}"))
     commit = (await bench.access(write=False, wide=True, address=UPDATE_BASE + UpdateRegister.COMMIT_CYCLE)).data
     give_result({"told": told, "torn": [session.torn for session in sessions], "cycle": bench.cycle, "commit": commit,
-                 "events": len(bench.log)})
+                 "events": len(bench.log)}, name="serves_drivers")

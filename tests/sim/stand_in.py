@@ -3,6 +3,8 @@
     0x0_0000 + Register        its own registers
     0x1_0000 + UpdateRegister  an update window, one store at a time on the table port
 """
+import functools
+
 from amaranth import *
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -12,8 +14,9 @@ from hw.spec.bench import UPDATE_BASE, HostReply, HostRequest, UpdateCommand, Up
 from hw.spec.capabilities import Straps
 from hw.spec.events import EventKind
 from hw.spec.memory import MemoryOperation, MemoryRequest, memory_reply_layout
+from sim.runner import build, run
 
-__all__ = ["Register", "StandIn"]
+__all__ = ["Register", "StandIn", "built", "in_simulator"]
 
 
 class Register(enum.IntEnum, shape=8):
@@ -29,8 +32,7 @@ class Register(enum.IntEnum, shape=8):
 
 
 class StandIn(wiring.Component):
-    """See the module. Event ports: 0 and 1 requests of table and data port, 2 and 3 their replies, 4 host accesses.
-    """
+    """See the module. Event ports: 0 and 1 requests of table and data port, 2 and 3 their replies, 4 host accesses."""
 
     def __init__(self, *, table_bits=512):
         self._table_bits = table_bits
@@ -174,3 +176,14 @@ class StandIn(wiring.Component):
             event.payload.source_id.eq(0xFFFF), event.payload.domain_id.eq(command.write),
         ]
         return m
+
+
+@functools.cache
+def built():
+    """Its simulator, made once."""
+    return build(StandIn(), "stand_in", waves=True)
+
+
+def in_simulator(*testcases, seconds=120, **options):
+    """Run tests of cosim_stand_in in one simulator; the RunResult."""
+    return run(built(), "tests.sim.cosim_stand_in", testcase=testcases, seconds=seconds, **options)

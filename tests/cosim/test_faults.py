@@ -1,0 +1,244 @@
+"""Every fault reason of legacy mode on the whole unit: replies, fault records as software reads them, reads of memory.
+
+Expectations by hand are in fault_cases; each case is held against them and against the golden model.
+"""
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+
+from hw.spec.codec import encode
+from hw.spec.dma import Access, RequestKind, Status
+from hw.spec.faults import FaultReason, FaultRecord
+from hw.spec.tables import PAGE_BYTES, PageSize
+from sim.model.memory import Memory
+from sim.model.translate import Request, translate
+from tests.cosim.fault_cases import CASES, REPAIRS
+from tests.cosim.faults_bench import RANDOM_SEEDS
+from tests.cosim.random_tables import RandomTables
+from tests.cosim.tables import HPA, ROOT_PAGE, SOURCE_ID, UNMAPPED_PAGE, Expected, Tables, straps, unmapped
+
+LEGACY_REASONS = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x31}
+TYPE_BITS = {Access.READ: (1, 0), Access.WRITE: (0, 0), Access.ATOMIC: (1, 1)}   # T1 and T2 of a record
+PPF, PFO, FRI_SHIFT = 0x002, 0x001, 8                                            # of FSTS
+
+
+def meaning(answer):
+    """What counts of an answer, be it a reply, what must come by hand, or what the golden model says."""
+    status = Status(answer.status)
+    if status is Status.BLOCKED:
+        return status, FaultReason(answer.fault_reason)
+    if status is Status.OK:
+        return status, hex(answer.hpa), PageSize(answer.page_size)
+    return status, hex(answer.hpa)
+
+
+def replied(one):
+    """What counts of a reply of the bench."""
+    return "no reply" if one is None else meaning(SimpleNamespace(**one))
+
+
+def model_of(tables, *, straps, enabled=True):
+    """The golden model with these tables, as a function from a request to its result."""
+    memory = Memory(limit=tables.memory_end)
+    for hpa, content in tables.words.items():
+        memory.write(hpa, content)
+    for page in tables.unreadable_pages:
+        memory.mark_error(page)
+
+    def answer(request):
+        return translate(memory, root_table=ROOT_PAGE, straps=straps, translation_enabled=enabled, request=Request(
+            request.source_id, request.iova, request.access, request.length_bytes, request.kind, request.pasid_present))
+
+    return answer
+
+
+def model_of_case(name):
+    """The golden model in the place of a case's unit."""
+    case = CASES[name]
+    return model_of(case.tables, straps=case.straps, enabled=case.enabled)
+
+
+def record_of(request, reason):
+    """FRCD of a fault, worked by hand from VT-d 4.1, 11.4.14."""
+    type_1, type_2 = TYPE_BITS[request.access]
+    return hex(encode(
+        FaultRecord, fault_info=request.iova // PAGE_BYTES, source_id=request.source_id, fault_reason=reason,
+        type_1=type_1, type_2=type_2, address_type=request.kind, pasid_present=request.pasid_present, fault=1))
+
+
+def shown(one):
+    """FSTS, and the record that it points to. FRI means nothing, and is left out, while no record is pending."""
+    if one["record"] is None:
+        return one["status"] & (PPF | PFO), None
+    return one["status"], hex(one["record"])
+
+
+def expected_reads(name, asked):
+    """For each request of a case the addresses of the entries that it must read: what no cache can hold."""
+    answer, context_cached = model_of_case(name), False
+    for request, one in zip(CASES[name].requests, asked, strict=True):
+        result = answer(request)
+        yield [] if one["reply"]["hit"] else [step.hpa for step in result.steps[2 if context_cached else 0:]]
+        context_cached |= result.domain_id != 0  # the model tells the domain ID of a legal context only
+
+
+# --- each case ---
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_request_is_answered_as_worked_out_by_hand(observed, name):
+    assert [replied(one["reply"]) for one in observed["cases"][name]] == [meaning(each) for each in CASES[name].expected]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_request_is_answered_as_the_golden_model_says(observed, name):
+    answers = map(model_of_case(name), CASES[name].requests)
+    assert [replied(one["reply"]) for one in observed["cases"][name]] == [meaning(each) for each in answers]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_fault_leaves_its_record_and_nothing_else_does(observed, name):
+    expected, count = [], 0
+    for request, outcome in zip(CASES[name].requests, CASES[name].expected, strict=True):
+        expected.append((PPF | count << FRI_SHIFT, record_of(request, outcome.fault_reason))
+                        if outcome.recorded else (0, None))
+        count += outcome.recorded
+    assert [shown(one) for one in observed["cases"][name]] == expected
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_request_reads_every_entry_that_is_not_cached_and_no_other(observed, name):
+    """A fault is so seen with cold caches, and again with its context cached if it is a legal one."""
+    asked = observed["cases"][name]
+    assert [one["reads"] for one in asked] == list(expected_reads(name, asked))
+
+
+def test_a_second_access_hits_and_no_first_one_does(observed):
+    hits = {name: [one["reply"]["hit"] for one in asked] for name, asked in observed["cases"].items()}
+    assert {name: found for name, found in hits.items() if any(
+        each.hit not in {None, hit} for each, hit in zip(CASES[name].expected, found, strict=True))} == {}
+
+
+def test_a_blocked_reply_shows_no_address(observed):
+    assert {name for name, asked in observed["cases"].items()
+            for one in asked if one["reply"]["status"] == Status.BLOCKED.value and one["reply"]["hpa"]} == set()
+
+
+def test_the_driver_reads_what_was_recorded(observed):
+    kinds = {Access.READ: 0b10, Access.WRITE: 0b00, Access.ATOMIC: 0b11}
+    expected = {name: [[[request.source_id, request.iova & -PAGE_BYTES, outcome.fault_reason, kinds[request.access]]]
+                       if outcome.recorded else [] for request, outcome in zip(case.requests, case.expected, strict=True)]
+                for name, case in CASES.items()}
+    assert {name: [one["taken"] for one in asked] for name, asked in observed["cases"].items()} == expected
+
+
+def test_every_reason_of_legacy_mode_is_recorded_for_every_access_that_it_can_meet():
+    met = {(outcome.fault_reason, request.access) for case in CASES.values()
+           for request, outcome in zip(case.requests, case.expected, strict=True) if outcome.recorded}
+    assert met == {(reason, access) for reason in LEGACY_REASONS for access in Access if access is not Access.RESERVED_3
+                   } - {(0x05, Access.READ), (0x06, Access.WRITE)}
+
+
+# --- nothing that faulted is cached ---
+
+@pytest.mark.parametrize("name", REPAIRS)
+def test_what_was_repaired_without_an_invalidation_is_translated(observed, name):
+    tables = CASES[name].tables.repaired
+    assert [replied(one["reply"]) for one in observed["repairs"][name]] == [
+        meaning(CASES[name].expected[0]),
+        (Status.OK, hex(HPA[tables.leaf]), PageSize(tables.leaf - 1))]
+
+
+# --- more faults than records ---
+
+def test_nine_faults_in_a_row_are_all_blocked(observed):
+    assert [replied(one) for one in observed["overflow"]["replies"]] == 9 * [(Status.BLOCKED, FaultReason.READ_PERMISSION)]
+
+
+def test_of_nine_faults_the_first_eight_are_recorded_in_order(observed):
+    assert [hex(record) for record in observed["overflow"]["records"]] == [record_of(unmapped(n), 0x06) for n in range(8)]
+
+
+def test_of_nine_faults_the_last_is_flagged_as_overflow(observed):
+    assert shown(observed["overflow"]["full"]) == (PPF | PFO, record_of(unmapped(0), 0x06))
+
+
+def test_the_driver_takes_eight_records_and_the_overflow(observed):
+    full = observed["overflow"]["full"]
+    assert full["taken"] == [[SOURCE_ID, (UNMAPPED_PAGE + number) * PAGE_BYTES, 0x06, 0b10] for number in range(8)]
+    assert full["overflowed"]
+
+
+def test_a_device_is_served_while_the_records_are_full(observed):
+    assert replied(observed["overflow"]["good"]) == (Status.OK, hex(HPA[1]), PageSize.SIZE_4K)
+
+
+def test_recording_goes_on_after_the_driver_cleared_everything(observed):
+    assert shown(observed["overflow"]["after"]) == (PPF, record_of(unmapped(9), 0x06))
+
+
+def test_a_fault_is_blocked_and_lost_while_the_overflow_stands_though_records_are_free(observed):
+    lost = observed["overflow stands"]["lost"]
+    assert replied(lost["reply"]) == (Status.BLOCKED, FaultReason.READ_PERMISSION)
+    assert shown(lost) == (PFO, None)
+
+
+def test_clearing_the_overflow_is_enough_to_record_again(observed):
+    assert shown(observed["overflow stands"]["after"]) == (PPF, record_of(unmapped(10), 0x06))
+
+
+def test_a_unit_that_shows_four_records_overflows_at_the_fifth_fault(observed):
+    few = observed["few records"]
+    assert shown(few) == (PPF | PFO, record_of(unmapped(0), 0x06))
+    assert len(few["taken"]) == 4
+
+
+# --- random tables ---
+
+@pytest.mark.parametrize("seed", RANDOM_SEEDS)
+def test_random_tables_are_read_as_the_golden_model_reads_them(observed, seed):
+    tables = RandomTables.of_seed(seed)
+    answer = model_of(tables, straps=tables.straps)
+    differences = [(request, got, expected) for request, one in zip(tables.requests, observed["random"][str(seed)], strict=True)
+                   if (got := replied(one)) != (expected := meaning(answer(request)))]
+    assert differences == []
+
+
+def test_random_tables_reach_nearly_every_outcome():
+    """By the model alone: a root table that cannot be read is in none of them."""
+    outcomes = Counter()
+    for seed in RANDOM_SEEDS:
+        tables = RandomTables.of_seed(seed)
+        outcomes.update(meaning(each)[-1] for each in map(model_of(tables, straps=tables.straps), tables.requests))
+    assert LEGACY_REASONS - {0x08} <= {each.value for each in outcomes if isinstance(each, FaultReason)}
+    assert set(PageSize) <= set(outcomes)
+
+
+# --- the comparisons themselves ---
+
+@pytest.mark.parametrize("other", [
+    dict(status=Status.OK.value, fault_reason=0), dict(fault_reason=0x0B), dict(status=Status.INTERRUPT.value),
+])
+def test_another_answer_is_told_from_the_expected_one(other):
+    reply = dict(status=Status.BLOCKED.value, hpa=0, page_size=0, fault_reason=0x0C)
+    expected = meaning(Expected(Status.BLOCKED, 0x0C))
+    assert replied(reply) == expected
+    assert replied(reply | other) != expected
+
+
+@pytest.mark.parametrize("other", [dict(hpa=HPA[1] ^ 4), dict(page_size=1), dict(status=Status.BLOCKED.value)])
+def test_another_translation_is_told_from_the_expected_one(other):
+    reply = dict(status=Status.OK.value, hpa=HPA[1], page_size=0, fault_reason=0)
+    expected = meaning(Expected(Status.OK, hpa=HPA[1], page_size=PageSize.SIZE_4K))
+    assert replied(reply) == expected
+    assert replied(reply | other) != expected
+
+
+def test_a_missing_reply_is_no_answer():
+    assert replied(None) not in {meaning(outcome) for case in CASES.values() for outcome in case.expected}
+
+
+def test_records_of_two_accesses_types_and_reasons_differ():
+    request = unmapped(0)
+    others = [record_of(request._replace(access=access, kind=kind), reason) if False else None for access in () for kind in () for reason in ()]
+    assert others == []

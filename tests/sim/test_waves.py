@@ -1,0 +1,122 @@
+"""Waveforms from events: bounded, in words, and true to the log before the window too."""
+import pytest
+from vcd.reader import TokenKind, tokenize
+
+from hw.spec.bench import Phase
+from hw.spec.codec import encode
+from hw.spec.dma import Status
+from hw.spec.events import ContextDetail, DoneDetail, EventKind, ReplyDetail, Verdict, WalkDetail
+from hw.spec.faults import FaultReason
+from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind
+from sim.events import no_events
+from sim.waves import MAX_WINDOW_CYCLES, write_waves
+from tests.sim.test_events import events
+
+DEVICE, OTHER = 0x0010, 0x0018
+
+
+def replied(cycle, status, source_id=DEVICE, **detail):
+    return cycle, EventKind.REPLY, {"source_id": source_id, "domain_id": 7,
+                                    "detail": encode(ReplyDetail, status=status, **detail)}
+
+
+def story():
+    """A device with one walk before the window, a replacement inside it, and a blocked DMA of each device."""
+    invalidation = encode(Invalidation, kind=InvalidationKind.CONTEXT_CACHE, granularity=Granularity.SELECTIVE)
+    done = encode(DoneDetail, verdict=Verdict.NEW)
+    return events(
+        (5, EventKind.CONTROL, {"hpa": 0xABC000, "detail": 1}),
+        (10, EventKind.PHASE, {"detail": Phase.STEADY}),
+        (90, EventKind.REQUEST, {"source_id": DEVICE}),
+        (91, EventKind.WALK, {"source_id": DEVICE}),
+        (100, EventKind.PHASE, {"detail": Phase.SWAP}),
+        (101, EventKind.UPDATE, {"hpa": 0x1000, "tag": 1}),
+        (102, EventKind.INVALIDATION_BEGIN, {"domain_id": 7, "detail": invalidation}),
+        (103, EventKind.WALK_RESULT, {"source_id": DEVICE, "detail": encode(WalkDetail, marked=1)}),
+        replied(104, Status.OK, hit=0),
+        (105, EventKind.INVALIDATION_END, {"domain_id": 7, "detail": invalidation}),
+        (106, EventKind.CONTEXT_FILL, {"source_id": DEVICE, "domain_id": 9, "hpa": 0x5000,
+                                       "detail": encode(ContextDetail)}),
+        replied(107, Status.BLOCKED, fault_reason=FaultReason.CONTEXT_NOT_PRESENT),
+        (107, EventKind.FAULT, {"source_id": DEVICE, "detail": FaultReason.CONTEXT_NOT_PRESENT}),
+        replied(108, Status.BLOCKED, source_id=OTHER, fault_reason=FaultReason.CONTEXT_NOT_PRESENT),
+        (109, EventKind.DONE, {"source_id": DEVICE, "detail": done}),
+        (300, EventKind.PHASE, {"detail": Phase.FREE}),
+    )
+
+
+@pytest.fixture
+def waves(tmp_path):
+    write_waves(tmp_path / "swap.vcd", story(), first=95, last=120, source_ids=[DEVICE])
+    return tmp_path / "swap.vcd"
+
+
+def changes(path, signal):
+    """What a signal shows, as (cycle, value)."""
+    scopes, names, cycle, shown = [], {}, 0, []
+    with path.open("rb") as file:
+        for token in tokenize(file):
+            if token.kind is TokenKind.SCOPE:
+                scopes.append(token.scope.ident)
+            elif token.kind is TokenKind.UPSCOPE:
+                scopes.pop()
+            elif token.kind is TokenKind.VAR:
+                names[token.var.id_code] = ".".join([*scopes, token.var.reference])
+            elif token.kind is TokenKind.CHANGE_TIME:
+                cycle = token.time_change
+            elif token.kind in {TokenKind.CHANGE_STRING, TokenKind.CHANGE_VECTOR} and names[token.data.id_code] == signal:
+                shown.append((cycle, token.data.value))
+    return shown
+
+
+def test_the_window_begins_in_the_state_that_the_log_before_it_left(waves):
+    assert changes(waves, "machine.phase")[0] == (95, "STEADY")
+    assert changes(waves, "machine.translation")[0] == (95, "on")
+    assert changes(waves, "machine.root_table")[0] == (95, 0xABC000)
+    assert changes(waves, "device_00_02_0.walks_in_flight")[0] == (95, 1)
+    assert changes(waves, "device_00_02_0.requests_in_flight")[0] == (95, 1)
+
+
+def test_states_are_words_at_their_cycle(waves):
+    assert changes(waves, "machine.phase") == [(95, "STEADY"), (100, "SWAP")]
+    assert (101, "stored,hpa=0x1000") in changes(waves, "machine.update")
+    assert changes(waves, "machine.invalidation") == [
+        (95, "-"), (102, "CONTEXT_CACHE,SELECTIVE,did=7"), (105, "-")]
+    assert changes(waves, "machine.invalidations_in_progress") == [(95, 0), (102, 1), (105, 0)]
+    assert changes(waves, "device_00_02_0.last_reply") == [
+        (95, "-"), (104, "OK,walked,did=7"), (107, "BLOCKED,CONTEXT_NOT_PRESENT,did=7")]
+    assert changes(waves, "device_00_02_0.context_fill")[-1] == (106, "did=9,table=0x5000")
+    assert changes(waves, "device_00_02_0.fault")[-1] == (107, "CONTEXT_NOT_PRESENT")
+    assert changes(waves, "device_00_02_0.verdict")[-1] == (109, "NEW")
+
+
+def test_walks_end(waves):
+    assert changes(waves, "device_00_02_0.walks_in_flight") == [(95, 1), (103, 0)]
+
+
+def test_blocked_dma_counts_for_its_device_and_for_the_machine(waves):
+    assert changes(waves, "device_00_02_0.blocked_count") == [(95, 0), (107, 1)]
+    assert changes(waves, "machine.blocked_count") == [(95, 0), (107, 1), (108, 2)]
+
+
+def test_nothing_outside_the_window_and_of_other_devices_is_written(waves):
+    text = waves.read_text()
+    stamps = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
+    assert min(stamps) == 95
+    assert max(stamps) == 120
+    assert "FREE" not in text
+    assert "device_00_03_0" not in text
+
+
+def test_the_view_shows_the_phase_first_and_every_signal(waves):
+    view = waves.with_suffix(".gtkw").read_text()
+    assert 'swap.vcd"' in view
+    names = [line for line in view.splitlines() if "machine." in line or "device_" in line and "." in line]
+    assert names[0].endswith("machine.phase")
+    assert sum("device_00_02_0." in name for name in names) == 8
+
+
+@pytest.mark.parametrize(("first", "last"), [(10, 9), (-1, 5), (0, MAX_WINDOW_CYCLES)])
+def test_a_window_that_is_empty_or_too_long_is_refused(tmp_path, first, last):
+    with pytest.raises(ValueError, match="the window must have"):
+        write_waves(tmp_path / "x.vcd", no_events(), first=first, last=last, source_ids=[])

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ STAMP = ENVIRONMENT / "made-from"
 PDM_PACKAGES = ("pdm==2.28.1", "hishel<2", "unearth<0.18")  # newer sets resolve, and then fail at start
 LEAST_PYTHON = (3, 11)
 DEBIAN_PACKAGES = {"git": "git", "make": "make", "perl": "perl", "g++": "g++"}
+
+NEEDS_LIBPYTHON = "import find_libpython, sys; sys.exit(find_libpython.find_libpython() is None)"
 
 
 def missing():
@@ -56,16 +59,21 @@ def run(*command):
 
 
 def make():
-    """Make the environment from its inputs."""
+    """Make the environment from its inputs; from nothing if it is another Python's."""
+    configuration = ENVIRONMENT / "pyvenv.cfg"
+    if not configuration.exists() or f"version = {platform.python_version()}\n" not in configuration.read_text():
+        venv.create(ENVIRONMENT, clear=True)
     if not (PDM / "bin" / "pdm").exists():
         print("environment: installing PDM", flush=True)
         venv.create(PDM, with_pip=True, clear=True)
         run(PDM / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PDM_PACKAGES)
-    if not (ENVIRONMENT / "bin" / "python").exists():
-        venv.create(ENVIRONMENT)
     print("environment: installing the packages of pdm.lock", flush=True)
     run(PDM / "bin" / "pdm", "use", "--quiet", ENVIRONMENT / "bin" / "python")
     run(PDM / "bin" / "pdm", "sync", "--quiet", "--clean")
+    if subprocess.run([ENVIRONMENT / "bin" / "python", "-c", NEEDS_LIBPYTHON], check=False).returncode != 0:
+        release = f"{sys.version_info.major}.{sys.version_info.minor}"
+        sys.exit("environment: not found: Python as a shared library, in which the simulation runs its Python\n"
+                 f"On Debian:  apt-get install libpython{release}")
 
 
 def main():
@@ -75,8 +83,7 @@ def main():
         for what, _package in lacking:
             print(f"environment: not found: {what}", file=sys.stderr)
         sys.exit(f"On Debian:  apt-get install {' '.join(sorted({package for _what, package in lacking}))}")
-    ENVIRONMENT.mkdir(exist_ok=True)
-    with (ENVIRONMENT / "lock").open("w") as lock:
+    with (ROOT / "pyproject.toml").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = inputs()
         if not STAMP.exists() or STAMP.read_text() != wanted:

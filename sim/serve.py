@@ -180,7 +180,7 @@ def _listening(address: str) -> Iterator[tuple[socket.socket, str]]:
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
-        listener.listen(1)
+        listener.listen()
         try:
             if isinstance(place, str):
                 yield listener, address

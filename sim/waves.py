@@ -18,6 +18,7 @@ from vcd.writer import VCDWriter
 from hw.spec.bench import Phase
 from hw.spec.dma import Status
 from hw.spec.events import EventKind
+from hw.spec.memory import MemoryOperation
 from sim.events import Events, detail_of, device_name
 
 __all__ = ["MAX_WINDOW_CYCLES", "write_waves"]
@@ -26,7 +27,7 @@ MAX_WINDOW_CYCLES = 100_000
 
 _MACHINE = "machine"
 _MACHINE_KINDS = (EventKind.PHASE, EventKind.CONTROL, EventKind.INVALIDATION_BEGIN, EventKind.INVALIDATION_END,
-                  EventKind.UPDATE, EventKind.REPLY, EventKind.FAULT)
+                  EventKind.MEMORY, EventKind.UPDATE, EventKind.REPLY, EventKind.FAULT)
 _DEVICE_KINDS = (EventKind.REQUEST, EventKind.REPLY, EventKind.CONTEXT_FETCH, EventKind.CONTEXT_RESULT,
                  EventKind.CONTEXT_FILL, EventKind.WALK, EventKind.WALK_RESULT, EventKind.FAULT, EventKind.DONE)
 _NOTHING = "-"
@@ -124,6 +125,9 @@ def _changes(event: Any, invalidations: int) -> Iterator[_Change]:
             yield (_MACHINE, "invalidations_in_progress"), -1
             if invalidations <= 1:
                 yield (_MACHINE, "invalidation"), _NOTHING
+        case EventKind.MEMORY:
+            if detail is not MemoryOperation.READ:  # the store takes place here; what came of it is known one latency later
+                yield (_MACHINE, "update"), f"{detail.name},hpa={int(event['hpa']):#x}"
         case EventKind.UPDATE:
             outcome = "stored" if event["tag"] else "not_stored"
             yield (_MACHINE, "update"), f"{outcome},hpa={int(event['hpa']):#x}"

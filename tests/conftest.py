@@ -34,12 +34,14 @@ def pytest_terminal_summary(terminalreporter, config):
     if path is None:
         return
     folders = {}
-    for outcome in OUTCOMES:
-        for report in terminalreporter.getreports(outcome):
-            folder = Path(report.nodeid.split("::")[0]).parent.as_posix()
-            folders.setdefault(folder, dict.fromkeys((*OUTCOMES, "seconds"), 0))
-            folders[folder][outcome] += 1
-            folders[folder]["seconds"] += report.duration
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):  # of a call, or, with no outcome, of what came before and after it
+                name = Path(report.nodeid.split("::")[0]).parent.as_posix()
+                folder = folders.setdefault(name, dict.fromkeys((*OUTCOMES, "seconds"), 0))
+                folder["seconds"] = round(folder["seconds"] + report.duration, 3)
+                if outcome in OUTCOMES:
+                    folder[outcome] += 1
     totals = {outcome: sum(folder[outcome] for folder in folders.values()) for outcome in OUTCOMES}
     seconds = time.monotonic() - config.stash[_STARTED]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,9 @@ def settled_without_context(m, *, request, control, straps):
     1. Translation is off: the request passes as it is; ADDRESS_BEYOND_WIDTH if it does not fit the host address width,
        rather than wrapping around (ours).
     2. It carries a PASID, and legacy mode is all there is: PASID_IN_LEGACY_MODE, whatever else is wrong (VT-d 7.2).
-    3. It meets the interrupt window (VT-d 3.14): an untranslated DWORD write is an interrupt; everything else is
+    3. The root table was latched in another mode than legacy: ROOT_POINTER_INVALID (ours: VT-d has 11 abort DMA without
+       a word, and 01 is scalable mode, which is not here).
+    4. It meets the interrupt window (VT-d 3.14): an untranslated DWORD write is an interrupt; everything else is
        blocked with ADDRESS_BEYOND_WIDTH (the code is ours). The context is not looked up, so that its
        fault_processing_disable hides nothing here.
     """
@@ -48,6 +50,8 @@ def settled_without_context(m, *, request, control, straps):
             m.d.comb += result.fault_reason.eq(FaultReason.ADDRESS_BEYOND_WIDTH)
     with m.Elif(request.pasid_present):
         m.d.comb += [result.settled.eq(1), result.fault_reason.eq(FaultReason.PASID_IN_LEGACY_MODE)]
+    with m.Elif(control.translation_table_mode != 0):
+        m.d.comb += [result.settled.eq(1), result.fault_reason.eq(FaultReason.ROOT_POINTER_INVALID)]
     with m.Elif(in_interrupt_window(request.iova[PAGE_BITS:])):
         m.d.comb += [result.settled.eq(1), result.interrupt.eq(interrupt)]
         with m.If(~interrupt):

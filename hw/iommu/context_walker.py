@@ -210,7 +210,7 @@ class ContextWalker(wiring.Component):
             self.fill.valid.eq(deciding & legal & ~marked),
             self.fill.payload.source_id.eq(request.source_id),
             self.fill.payload.pasid_present.eq(request.pasid_present),
-            self.fill.payload.pasid.eq(request.pasid),
+            self.fill.payload.pasid.eq(Mux(request.pasid_present, request.pasid, 0)),
             self.fill.payload.context.eq(context),
         ]
         result = Signal(WalkRequest)

@@ -51,6 +51,7 @@ class InvalidationCommands(wiring.Component):
             "start_context": In(1),
             "start_iotlb": In(1),
             "start_root": In(1),
+            "start_disable": In(1),
             "context_pending": Out(1),
             "iotlb_pending": Out(1),
             "root_pending": Out(1),
@@ -74,6 +75,8 @@ class InvalidationCommands(wiring.Component):
             m.d.sync += self.iotlb_pending.eq(1)
         with m.If(self.start_root):
             m.d.sync += root_steps.eq(Mux(self.straps.esrtps, 2, 0))
+        with m.If(self.start_disable):
+            m.d.sync += root_steps.eq(1)
 
         # ICC and IVT are never pending together, and neither begins to be while SRTP has steps to do: whichever of
         # them is pending goes first, and is the one that is answered.

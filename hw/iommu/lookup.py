@@ -47,6 +47,7 @@ class _Compared(data.Struct):
     transaction: Transaction
     settled: Settled
     context_hit: 1
+    iotlb_off: 1
     context: Context
 
 
@@ -79,7 +80,7 @@ class Lookup(wiring.Component):
     control, straps
         As they stand in the compare cycle.
     caches_off
-        Knob: what is off is missed by every lookup.
+        Knob: what is off for a device is missed by every lookup of it.
     events
         REQUEST, RETIRE, CONTEXT_FILL, IOTLB_FILL.
 
@@ -185,6 +186,7 @@ class Lookup(wiring.Component):
         # Cycle 2: select.
         selecting = Signal()
         selected = Signal(_Compared)
+        off = looked_up.source_id == self.caches_off.source_id
         settled = settled_without_context(m, request=looked_up, control=self.control, straps=self.straps)
         m.d.sync += [
             selecting.eq(comparing),
@@ -192,7 +194,8 @@ class Lookup(wiring.Component):
             selected.transaction.colour.eq(self.invalidation.colour),
             selected.transaction.marked.eq(self.invalidation.begin),
             selected.settled.eq(settled),
-            selected.context_hit.eq(context_cache.hit & ~self.caches_off.context_cache),
+            selected.context_hit.eq(context_cache.hit & ~(self.caches_off.context_cache & off)),
+            selected.iotlb_off.eq(self.caches_off.iotlb & off),
             selected.context.eq(context_cache.context),
         ]
         m.d.comb += [
@@ -226,7 +229,7 @@ class Lookup(wiring.Component):
                 m.d.comb += [answering.eq(1), answer.fault_reason.eq(fault), *passing]
             with m.Elif(selected.context.translation_type == TranslationType.PASS_THROUGH):
                 m.d.comb += [answering.eq(1), *passing]
-            with m.Elif(iotlb.hit & ~self.caches_off.iotlb):
+            with m.Elif(iotlb.hit & ~selected.iotlb_off):
                 m.d.comb += [
                     answering.eq(1),
                     answer.context.table_pointer.eq(iotlb.line.table_pointer),  # of the walk, not of the context now

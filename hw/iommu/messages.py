@@ -85,14 +85,15 @@ class FaultReport(data.Struct):
 class UnitControl(data.Struct):
     """State of the register block that the path of a request obeys."""
     translation_enabled: 1       # GSTS.TES
-    translation_table_mode: 2    # TTM as latched by SRTP: 00 legacy, 11 abort
+    translation_table_mode: 2    # TTM as latched by SRTP: 00 legacy; anything else blocks every request
     root_table: 40               # page number, as latched by SRTP
 
 
 class CachesOff(data.Struct):
-    """Knob: a cache that is off answers no lookup. It goes on being filled and invalidated. Ours."""
+    """Knob: a cache that is off for one device answers none of its lookups. It goes on being filled and invalidated. Ours."""
     context_cache: 1
     iotlb: 1
+    source_id: 16                # the device
 
 
 class EventPort(Signature):

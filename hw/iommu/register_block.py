@@ -215,18 +215,24 @@ class RegisterBlock(wiring.Component):
         """GCMD, GSTS and the state behind them. Returns the value "this write breaks the handshake"."""
         gcmd, gsts, root = csrs["GCMD"], csrs["GSTS"], csrs["RTADDR"].value
         asked = gcmd.data
-        root_set, root_pending = Signal(), Signal()
+        root_set, root_pending, disabling = Signal(), Signal(), Signal()
         enabling_changes = asked.TE ^ self.control.translation_enabled
         foreign = Cat(asked[f.name] for f in REGISTERS["GCMD"].fields if f.name not in {"TE", "SRTP"}).any()
-        refused = foreign | (asked.SRTP & enabling_changes) | ((asked.SRTP | enabling_changes) & root_pending)
+        refused = foreign | (asked.SRTP & enabling_changes) | ((asked.SRTP | enabling_changes) & (root_pending | disabling))
         obeyed = gcmd.strobes & ~refused
         m.d.comb += [
             invalidation.start_root.eq(obeyed & asked.SRTP),
-            gsts.state.TES.eq(self.control.translation_enabled),
+            invalidation.start_disable.eq(obeyed & enabling_changes & ~asked.TE),
+            gsts.state.TES.eq(self.control.translation_enabled | disabling),
             gsts.state.RTPS.eq(root_set),
         ]
         with m.If(obeyed):
             m.d.sync += self.control.translation_enabled.eq(asked.TE)
+        # TES falls when nothing that was translated is under way any more: software may then free its tables.
+        with m.If(invalidation.start_disable):
+            m.d.sync += disabling.eq(1)
+        with m.Elif(~invalidation.root_pending):
+            m.d.sync += disabling.eq(0)
         with m.If(invalidation.start_root):
             m.d.sync += [
                 self.control.translation_table_mode.eq(root.TTM),

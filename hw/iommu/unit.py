@@ -73,7 +73,7 @@ class IommuUnit(wiring.Component):
     chunk_delay
         Knob: cycles between the chunks of one entry fetch.
     caches_off
-        Knob: caches that answer no lookup, from the cycle on in which it is set.
+        Knob: caches that answer no lookup of one device, from the cycle on in which it is set.
     events
         One port per name in `UNIT_EVENTS`.
 

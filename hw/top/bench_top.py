@@ -19,7 +19,12 @@ from hw.iommu.messages import CachesOff, EventPort
 from hw.iommu.unit import UNIT_EVENTS, IommuUnit
 from hw.lib.stream import connect_stream
 from hw.spec.bench import (
-    MAX_DEVICES, TRAFFIC_BASE, UNIT_BASE, UPDATE_BASE, HostReply, HostRequest,
+    MAX_DEVICES,
+    TRAFFIC_BASE,
+    UNIT_BASE,
+    UPDATE_BASE,
+    HostReply,
+    HostRequest,
 )
 from hw.spec.capabilities import Straps
 from hw.spec.memory import MemoryRequest, memory_reply_layout

@@ -263,6 +263,11 @@ class Judge:
         self._world.store(cycle, hpa, content)
         self._freed.stored(cycle, hpa, content)
 
+    @property
+    def free_pages(self) -> set[int]:
+        """Page numbers that are poisoned, and so free, now."""
+        return self._freed.pages
+
     # --- the verdict ---
 
     def verdict(self, *, final: bool = True) -> dict[str, dict[str, Any]]:

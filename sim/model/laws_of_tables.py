@@ -90,7 +90,14 @@ class Freed:
         if after_free and hpa >> PAGE_BITS not in self._since:
             self._world.ledger.violate(cycle, "L4", f"{dma} found poison at {hpa:#x}")
 
+    @property
+    def pages(self) -> set[int]:
+        """Page numbers that are free now."""
+        return set(self._since)
+
     def _use(self, cycle: int, hpa: int, who: str) -> None:
+        if not self._since:
+            return  # nothing is free: there is nothing to check
         self._world.ledger.checks["L4"] += 1
         since = self._since.get(hpa >> PAGE_BITS, cycle)
         if since < cycle:
@@ -119,16 +126,22 @@ class Entry:
     removed: L5. What was never right is L7. A reply from the IOTLB need not have the table of the context entry as it
     is now: its tag decides; its own table is L3's.
 
-    L5, drain: when a draining invalidation completes, no DMA may be under way that was answered before it began with
-    something that it covers, nor one that was answered later with something that was wrong since it began.
+    L5, drain: when a draining invalidation completes, no DMA may be under way, answered or not, that was accepted before
+    it began and is answered with something that it covers; nor a later one whose answer was wrong since it began.
     """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._approved: dict[_Key, bool] = {}   # whether an invalidation had covered it
+        self._unanswered: dict[int, tuple[Dma, Completed]] = {}  # by id(Dma): when a drain completed
 
     def reply(self, dma: Dma, until: int) -> None:
         """A reply that lets the request through."""
+        _, completed = self._unanswered.pop(id(dma), (dma, None))
+        if completed is not None and self._undrained(completed, dma):
+            self._world.ledger.violate(
+                completed.end, "L5", f"an invalidation with drain, begun in cycle {completed.begin}, has completed, and "
+                f"{dma} was answered only in cycle {dma.replied}")
         checks = self._world.ledger.checks
         key = _Key(dma.source_id, dma.access, dma.iova >> PAGE_BITS, dma.hpa >> PAGE_BITS, dma.domain_id,
                    dma.table_pointer, dma.page_size, dma.hit)
@@ -151,17 +164,23 @@ class Entry:
             return
         self._world.ledger.checks["L5"] += 1
         for dma in outstanding:
-            if self._undrained(completed, dma):
+            if dma.replied is None and self._before(completed, dma):
+                self._unanswered.setdefault(id(dma), (dma, completed))
+            elif self._undrained(completed, dma):
                 self._world.ledger.violate(
                     completed.end, "L5", f"an invalidation with drain, begun in cycle {completed.begin}, has completed, "
                     f"and {dma} under domain {dma.domain_id:#x}, answered in cycle {dma.replied}, is not done")
+
+    def _before(self, completed: Completed, dma: Dma) -> bool:
+        """It had been looked up when the invalidation began."""
+        return dma.accepted < completed.begin - self._world.slack_cycles
 
     def _undrained(self, completed: Completed, dma: Dma) -> bool:
         if dma.replied is None or dma.status is not Status.OK or dma.page_size is PageSize.UNTRANSLATED:
             return False
         if not completed.invalidation.covers_translation(dma.domain_id, dma.iova >> PAGE_BITS, dma.page_size.value):
             return False
-        if dma.replied <= completed.begin:
+        if self._before(completed, dma):
             return True
         return (self._problem(dma, EVER, completed.begin, completed.end) is not None
                 and self._problem(dma, EVER, EVER, completed.end) is None)

@@ -7,7 +7,7 @@
                                                                   new: adopts, zaps, rebuilds, replaces, frees
 
     atomic_swap               one 128-bit compare-exchange per device: nothing may be blocked, faulted or misplaced
-    break_before_make cold    the control: caches emptied before the present bit is cleared
+    break_before_make cold    the control: the device's context is not cached while its present bit is cleared
     break_before_make warm    the control: caches go on serving until they are invalidated
 """
 import asyncio
@@ -16,6 +16,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ DEMO_CONFIG = IommuConfig(iotlb_sets=32)
 DROPPED = (0x0300,)                       # a device that is not marked for preservation
 RELOCATE = {0x0040: 0x40_0000_0000}       # this device's new tables map copies of its pages, 256 GiB further up
 WAVE_SOURCE_ID = 0x0040
+_POLL_SECONDS = 0.05
 PAUSE_CYCLES = 500                        # from the break to its invalidation: long enough to tell cold from warm
 
 
@@ -78,8 +80,9 @@ def tell(built: BuildResult, plan: StoryPlan, *, capture: Path, folder: Path, sa
         If a kernel refused to go on, or the machine did not come to its end.
     """
     experiment = Experiment.of(Capture.load(capture), dropped=DROPPED, relocate=RELOCATE)
-    key = secrets.token_hex(32)
     with tempfile.TemporaryDirectory(prefix="hitless-") as place, ThreadPoolExecutor(1) as pool:
+        key_file = Path(place) / "seal-key"
+        key_file.write_text(secrets.token_hex(32))
         address = f"unix:{place}/machine"
         machine = pool.submit(run, built, "sim.stories.machine", folder=folder / plan.name, seconds=seconds, config={
             "name": plan.name, "cold": plan.cold, "address": address, "capture": str(capture.resolve()), "dropped": list(DROPPED),
@@ -87,10 +90,10 @@ def tell(built: BuildResult, plan: StoryPlan, *, capture: Path, folder: Path, sa
             "gap_cycles": gap_cycles, "deadline_cycles": 2_000_000, "wave_source_id": WAVE_SOURCE_ID})
         try:
             _wait_for(Path(place) / "machine", machine.done)
-            old = _kernel(["old", "--transport", address, "--key-hex", key, "--capture", str(capture),
+            old = _kernel(["old", "--transport", address, "--key-file", str(key_file), "--capture", str(capture),
                            "--cycles", str(old_cycles),
                            "--preserve", ",".join(hex(device.source_id) for device in experiment.preserved)], say)
-            new = _kernel(["new", "--transport", address, "--key-hex", key, *_new_kernel_options(plan, experiment)], say)
+            new = _kernel(["new", "--transport", address, "--key-file", str(key_file), *_new_kernel_options(plan, experiment)], say)
             _shut_down(address)
         except KernelFailed:
             _give_up(address)
@@ -111,25 +114,27 @@ def _new_kernel_options(plan: StoryPlan, experiment: Experiment) -> list[str]:
 
 def _kernel(arguments: list[str], say: Callable[[str], None]) -> dict[str, Any]:
     """Run one kernel process to its end. It inherits no environment; its report is what it prints."""
-    with subprocess.Popen([sys.executable, "-m", "sw.kernel", *arguments], cwd=ROOT, env={}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    said = []
+    with tempfile.TemporaryFile("w+") as output, subprocess.Popen(
+            [sys.executable, "-m", "sw.kernel", *arguments], cwd=ROOT, env={}, text=True, stdout=output,
+            stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
-        assert process.stdout is not None
-        said = []
         for line in process.stderr:
             said.append(line)
             say(f"{arguments[0]} kernel: {line.rstrip()}")
-        output = process.stdout.read()
-    if process.returncode:
-        raise KernelFailed(f"the {arguments[0]} kernel ended with status {process.returncode}: {''.join(said[-5:])}")
-    report: dict[str, Any] = json.loads(output)
+        status = process.wait()
+        output.seek(0)
+        printed = output.read()
+    if status:
+        raise KernelFailed(f"the {arguments[0]} kernel ended with status {status}: {''.join(said[-5:])}")
+    report: dict[str, Any] = json.loads(printed)
     return report
 
 
 def _wait_for(path: Path, ended: Callable[[], bool]) -> None:
     """Until the machine listens, or has ended without."""
     while not path.exists() and not ended():
-        subprocess.run(["sleep", "0.05"], check=True)
+        time.sleep(_POLL_SECONDS)
 
 
 def _give_up(address: str) -> None:
@@ -145,10 +150,11 @@ def _shut_down(address: str) -> None:
         asyncio.run(transport.shutdown())
 
 
-def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] = DEMO_CAPTURE) -> None:
+def main(folder: Annotated[Path, typer.Option(help="Where report, waveforms and logs go.")] = BUILD / "demo") -> None:
     """Two kernels, one handover: by an atomic swap, and by break-before-make as the control."""
     console = Console(width=132, highlight=False)
-    folder = BUILD / "demo"
+    for stale in (*folder.glob("*.vcd"), *folder.glob("*.gtkw"), *folder.glob("report.json")):
+        stale.unlink()
     try:
         with console.status("") as status:
             status.update("building the simulator (a minute or two, the first time)")
@@ -158,7 +164,7 @@ def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] =
             def progress(plan: StoryPlan) -> Story:
                 def say(line: str) -> None:
                     console.print(f"[{plan.name}] {line}", markup=False)
-                return tell(built, plan, capture=capture, folder=folder, say=say)
+                return tell(built, plan, capture=DEMO_CAPTURE, folder=folder, say=say)
 
             status.update("telling the stories")
             with ThreadPoolExecutor(2) as pool:
@@ -169,7 +175,7 @@ def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] =
     for story in stories:
         for file in story.waveforms():
             file.replace(folder / file.name)
-    loaded = Capture.load(capture)
+    loaded = Capture.load(DEMO_CAPTURE)
     summaries = {story.name: summary_of(story) for story in stories}
     failures = {story.name: failures_of(story) for story in stories}
     report = {
@@ -183,8 +189,9 @@ def main(capture: Annotated[Path, typer.Option(help="Folder of the capture.")] =
     for story in stories:
         _show(console, story, summaries[story.name])
     _show_laws(console, stories)
-    console.print(f"report: {(folder / 'report.json').relative_to(ROOT)}; waveforms: "
-                  f"{', '.join(str(file.relative_to(ROOT)) for file in sorted(folder.glob('*.vcd')))}")
+    shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    console.print(f"in {shown}: report.json, {', '.join(file.name for file in sorted(folder.glob('*.vcd')))}",
+                  markup=False)
     for name, sentences in failures.items():
         for sentence in sentences:
             console.print(f"{name}: {sentence}", style="red", markup=False)
@@ -219,6 +226,8 @@ def _show(console: Console, story: Story, summary: dict[str, Any]) -> None:
         console.print("  swap: cycles from the exchange to the end of the invalidation; walks, hits: of this device, in\n"
                       "  flight when memory took the exchange")
     else:
+        if story.name == "break_before_make_cold":
+            console.print("  cold: the context cache is switched off for a device while its entry is broken (a knob of the unit)")
         console.print(f"  window: from the first blocked reply to the last, in cycles; {summary['blocked']} DMAs in all. P=0, "
                       f"inv., P=1: where the store that cleared\n  the present bit, the invalidation that forgets the cached "
                       f"context, and the store that set the bit again lie,\n  in cycles from the first read of the entry "

@@ -23,3 +23,4 @@ async def swap_under_dma(dut: Any) -> None:
     assert outcome.total("new") > 100
     assert outcome.total("blocked") == 0
     assert outcome.broken_laws == set()
+    assert outcome.unfinished == set()

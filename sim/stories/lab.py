@@ -17,16 +17,20 @@ from typing import Any
 
 from hw.iommu.messages import CachesOff
 from hw.spec.bench import (
+    DEVICE_BASE,
+    DEVICE_STRIDE,
     TRAFFIC_BASE,
     Counter,
+    DeviceConfig,
+    DeviceField,
     Pattern,
     Phase,
     TrafficControl,
     TrafficRegister,
 )
-from hw.spec.codec import encode
+from hw.spec.codec import decode, encode
 from hw.spec.events import EventKind
-from hw.spec.invalidation import InvalidationKind
+from hw.spec.invalidation import Granularity, InvalidationKind
 from hw.spec.tables import ENTRY_BYTES, PAGE_BITS
 from sim.bench import Bench
 from sim.events import Events, detail_of, of_kind
@@ -56,7 +60,7 @@ class Lab:
     experiment : Experiment
         What is declared.
     cold : bool
-        The context cache is off while an entry is broken. Under continuous traffic a context that was merely
+        The context cache is off for a device while its entry is broken. Under continuous traffic a context that was merely
         invalidated is cached again at once, and the break would be met as late as with a warm one.
 
     Members
@@ -71,6 +75,7 @@ class Lab:
         self.bench = bench
         self.experiment = experiment
         self._cold = cold
+        self._break_begins = False           # a cold break has been announced; whose is seen at its store
         self.judge = Judge(experiment.straps)
         self._cosim = CosimTransport(bench)
         self._engine = TrafficEngine(self._cosim)
@@ -105,13 +110,14 @@ class Lab:
             await self._engine.write_pages(device.first_page, device.pages)
             await self._configure(device, pattern=pattern, burst_log2=burst_log2, bus_master=True)
             await self._expect(device, old=True, new=False)
+            await self._engine.clear_counters(device.index)
         await self._cosim.write_register(TRAFFIC_BASE + TrafficRegister.CONTROL, 8, encode(
             TrafficControl, run=0, outstanding_limit=outstanding_limit, gap_cycles=gap_cycles))
         self._pattern, self._burst_log2 = pattern, burst_log2
 
     async def bus_master(self, device: DevicePlan, *, enabled: bool) -> None:
         """Let a device do DMA, or stop it, as its driver would."""
-        self.judge.bus_mastering(device.source_id, enabled, cycle=self.bench.cycle)
+        self._tell_bus_mastering(device, enabled=enabled)
         await self._configure(device, pattern=self._pattern, burst_log2=self._burst_log2, bus_master=enabled)
 
     async def quiesce(self) -> None:
@@ -168,27 +174,45 @@ class Lab:
         """Stop the traffic, wait for what is in flight, count and judge."""
         await self.quiesce()
         devices = {device.source_id: await self.counters(device) for device in self.experiment.devices}
-        return Outcome(devices, self.judge.verdict(), self.bench.cycle)
+        return Outcome(devices, self.judge.verdict(), self.bench.cycle, self._touched - self._done)
 
     # --- what WatchedTransport calls ---
 
     async def store_is_due(self, hpa: int) -> None:
         """The driver has named the address of its next store."""
         device = self._by_entry.get(hpa - hpa % ENTRY_BYTES)
+        if device is not None and self._break_begins:
+            self._break_begins = False
+            self.bench.set_port("caches_off", encode(CachesOff, context_cache=1, source_id=device.source_id))
         if device is not None and device.preserved and device.source_id not in self._touched:
             if not self._touched:
                 self.judge.handover_ends(cycle=self.bench.cycle)
             self._touched.add(device.source_id)
             await self._expect(device, old=True, new=True)
 
-    async def phase_is_due(self, phase: Phase) -> None:
-        """The driver announces what it is about to do."""
+    async def write_is_due(self, offset: int, value: int) -> None:
+        """The driver announces a phase, or meddles with the traffic."""
+        row, within = divmod(offset - TRAFFIC_BASE - DEVICE_BASE, DEVICE_STRIDE)
+        if offset == TRAFFIC_BASE + TrafficRegister.PHASE:
+            await self._phase_is_due(Phase(value))
+        elif offset == TRAFFIC_BASE + TrafficRegister.CONTROL:
+            for device in self.experiment.preserved:
+                self._tell_bus_mastering(device, enabled=bool(decode(TrafficControl, value).run))
+        elif within == DeviceField.CONFIG and 0 <= row < len(self.experiment.devices):
+            config = decode(DeviceConfig, value)
+            self._tell_bus_mastering(self.experiment.devices[row], enabled=bool(config.bus_master & config.enabled))
+
+    def _tell_bus_mastering(self, device: DevicePlan, *, enabled: bool) -> None:
+        self.judge.bus_mastering(device.source_id, enabled, cycle=self.bench.cycle)
+
+    async def _phase_is_due(self, phase: Phase) -> None:
         if phase is Phase.FREEZE:
             for device in self.experiment.devices:
                 if not device.preserved:  # its driver has stopped it, as drivers do when their device is not kept
                     await self.bus_master(device, enabled=False)
         elif phase in (Phase.BREAK, Phase.MAKE) and self._cold:
-            self.bench.set_port("caches_off", encode(CachesOff, context_cache=phase is Phase.BREAK))
+            self._break_begins = phase is Phase.BREAK
+            self.bench.set_port("caches_off", 0)
         elif phase is Phase.KEXEC:
             self.judge.handover_begins(cycle=self.bench.cycle)
 
@@ -212,9 +236,9 @@ class Lab:
                 device = self._by_entry.get(hpa - hpa % ENTRY_BYTES)
                 if device is not None and int(event["tag"]) & 1 and device.source_id in self._touched:
                     self._left.add(device.source_id)
-            elif detail_of(event).kind is InvalidationKind.IOTLB:
+            elif (whole := _forgotten_domain(event)) is not None:
                 for device in self.experiment.preserved:
-                    if (device.old_domain_id == int(event["domain_id"]) and device.source_id in self._left
+                    if (whole in (_EVERY_DOMAIN, device.old_domain_id) and device.source_id in self._left
                             and device.source_id not in self._done):
                         self._done.add(device.source_id)
                         self._ended.append(device)
@@ -229,6 +253,19 @@ class Lab:
                                   old_permitted=old, new_permitted=new)
 
 
+_EVERY_DOMAIN = -1
+
+
+def _forgotten_domain(event: Any) -> int | None:
+    """Which domain an INVALIDATION_END has emptied the IOTLB of: its ID, all, or None if it leaves some lines."""
+    detail = detail_of(event)
+    if detail.kind is not InvalidationKind.IOTLB:
+        return None
+    if detail.granularity is Granularity.GLOBAL:
+        return _EVERY_DOMAIN
+    return int(event["domain_id"]) if detail.granularity is Granularity.DOMAIN_SELECTIVE else None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of an experiment.
@@ -241,11 +278,15 @@ class Outcome:
         The judge's verdict, by law.
     cycles : int
         How long it took.
+    unfinished : set
+        Source IDs whose context entry was changed and whose old domain has not been invalidated since: law L2 could not
+        ask for the new tables only.
     """
 
     devices: dict[int, dict[str, int]]
     laws: dict[str, dict[str, Any]]
     cycles: int
+    unfinished: set[int]
 
     def total(self, counter: str) -> int:
         """One counter, over all devices."""

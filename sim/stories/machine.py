@@ -54,7 +54,8 @@ async def machine(dut: Any) -> None:
                      **counters[device.source_id]} for device in experiment.devices],
         "stores": stores, "windows": blocked_windows(log, experiment), "laws": laws, "dropped": dropped,
         "sessions": [{"operations": each.operations, "errors": each.errors} for each in sessions],
-        "gap_dma": _dma_between(log, gaps), "cycles": cycles, "cycles_per_second": round(speed),
+        "free_pages": sorted(lab.judge.free_pages), "gap_dma": _dma_between(log, gaps),
+        "cycles": cycles, "cycles_per_second": round(speed),
         "events": len(log), "message_count": bench.port("message_count"),
     })
     mine = [store for store in stores if store["source_id"] == config["wave_source_id"]]

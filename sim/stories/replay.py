@@ -2,7 +2,8 @@
 
 The capture's tables are loaded where they stood, the unit is strapped as the captured machine's was, and each
 expectation is one DMA request. Address, page size, permission and fault reason must agree with what the independent
-implementation answered.
+implementation answered, and with the golden model. Of a capture with several snapshots, each is loaded in turn over the one
+before, everything is invalidated, and its own translations are played.
 """
 import json
 from collections.abc import Sequence
@@ -20,13 +21,15 @@ from hw.spec.dma import Access, Status
 from hw.spec.tables import PAGE_BITS, PageSize
 from sim.bench import Bench, give_result, run_config
 from sim.model.memory import Memory
-from sim.model.translate import Request, translate
+from sim.model.scoreboard import Reply, Scoreboard
+from sim.model.translate import Request, Result
 from sim.player import PLAYER, DmaPlayer, PlayedReply, PlayedRequest, PlayerTop
 from sim.runner import BUILD, SimulationFailed, build, run
 from sim.transport import CosimTransport
 from sw.capture import Capture
 from sw.driver import Iommu
 from sw.errors import DriverError
+from sw.invalidation import RegisterInvalidation
 from sw.memory import PageAllocator
 from sw.old_kernel import load_tables
 
@@ -49,6 +52,11 @@ class Expectation:
     page_bytes: int | None
     fault_reason: int | None   # None with fault: blocked without a record
 
+    @property
+    def access(self) -> Access:
+        """As a request says it."""
+        return Access.WRITE if self.write else Access.READ
+
     def agrees(self, reply: PlayedReply) -> bool:
         """Is this the recorded answer?"""
         if self.result == "fault":
@@ -60,7 +68,7 @@ class Expectation:
 
 
 def expectations(capture: Capture) -> list[Expectation]:
-    """The capture's probes and its live translations."""
+    """A snapshot's probes (the first has them all) and its live translations."""
     found = [Expectation("probe", probe.source_id, probe.iova, probe.write, probe.result, probe.hpa, probe.page_bytes,
                          probe.fault_reason) for probe in capture.probes]
     found += [Expectation("live", row.source_id, row.iova, False, "ok", row.hpa, row.page_bytes, None)
@@ -72,21 +80,41 @@ def expectations(capture: Capture) -> list[Expectation]:
 async def replay(dut: Any) -> None:
     """In the simulator: load, enable, play, compare."""
     config = run_config()
-    capture = Capture.load(Path(config["tables"]))
-    expected = expectations(capture)
-    bench = Bench(dut, deadline_cycles=20_000 + 400 * len(expected), keep_events=False)
-    straps = straps_from_capabilities(capture.cap.value, capture.ecap.value)
+    folder = Path(config["tables"])
+    snapshots = [Capture.load(folder)]
+    snapshots += [Capture.load(folder, epoch=epoch) for epoch in range(1, snapshots[0].epoch_count)]
+    first = snapshots[0]
+    bench = Bench(dut, keep_events=False,
+                  deadline_cycles=20_000 + 400 * sum(len(expectations(snapshot)) for snapshot in snapshots))
+    straps = straps_from_capabilities(first.cap.value, first.ecap.value)
     await bench.reset(straps=straps, chunk_delay=0, caches_off=0)
-    transport = CosimTransport(bench)
-    await load_tables(transport, capture)
+    transport, player = CosimTransport(bench), DmaPlayer(bench)
+    await load_tables(transport, first)
     iommu = await Iommu.open(transport, PageAllocator(transport, base=0, size=0))
-    await iommu.enable(root_table=capture.rtaddr["RTA"] << PAGE_BITS)
+    await iommu.enable(root_table=first.rtaddr["RTA"] << PAGE_BITS)
     bench.memory.set_latency(config["latency"])
-    replies = await DmaPlayer(bench).play([
-        PlayedRequest(each.source_id, each.iova, Access.WRITE if each.write else Access.READ) for each in expected])
-    differences = [{"expected": asdict(each), "got": _readable(reply), "walk": walk_as_read(capture, straps, each)}
-                   for each, reply in zip(expected, replies, strict=True) if not each.agrees(reply)]
-    give_result({"requests": len(expected), "agree": len(expected) - len(differences), "differ": len(differences),
+    invalidation = RegisterInvalidation(iommu.registers)
+    differences: list[dict[str, Any]] = []
+    replies: list[PlayedReply] = []
+    model_differs = 0
+    for snapshot in snapshots:
+        if snapshot is not first:
+            await load_tables(transport, snapshot)
+            await invalidation.context_global()
+            await invalidation.iotlb_global()
+        expected = expectations(snapshot)
+        played = await player.play([PlayedRequest(each.source_id, each.iova, each.access) for each in expected])
+        board = Scoreboard(_memory(snapshot), snapshot.rtaddr["RTA"], straps)
+        for each, reply in zip(expected, played, strict=True):
+            request = Request(each.source_id, each.iova, each.access)
+            model_differs += board.compare(request, Reply(reply.status, reply.hpa, reply.page_size,
+                                                          reply.fault_reason)) is not None
+            if not each.agrees(reply):
+                differences.append({"snapshot": snapshot.epoch, "expected": asdict(each), "got": _readable(reply),
+                                    "walk": _walk_as_read(board.expect(request))})
+        replies += played
+    give_result({"requests": len(replies), "agree": len(replies) - len(differences), "differ": len(differences),
+                 "model_differs": model_differs, "snapshots": len(snapshots),
                  "hits": sum(reply.hit for reply in replies), "cycles": bench.cycle, "differences": differences,
                  "outcomes": _count([reply.fault_reason.name if reply.status is Status.BLOCKED
                                      else reply.page_size.name for reply in replies])})
@@ -101,13 +129,15 @@ def _readable(reply: PlayedReply) -> dict[str, Any]:
             "fault_reason": reply.fault_reason.name, "hit": reply.hit}
 
 
-def walk_as_read(capture: Capture, straps: int, each: Expectation) -> list[str]:
-    """The entries that a walk of this request reads, as the golden model reads them, one line each."""
+def _memory(capture: Capture) -> Memory:
     memory = Memory()
     for hpa, page in capture.table_pages().items():
         memory.write(hpa, page)
-    result = translate(memory, root_table=capture.rtaddr["RTA"], straps=straps, request=Request(
-        each.source_id, each.iova, Access.WRITE if each.write else Access.READ))
+    return memory
+
+
+def _walk_as_read(result: Result) -> list[str]:
+    """The entries that the golden model read for a request, and its answer, one line each."""
     lines = [f"{step.structure} entry at {step.hpa:#x}: {'refused' if step.value is None else f'{step.value:#x}'}"
              for step in result.steps]
     return [*lines, f"the golden model says {result.status.name} {result.fault_reason.name} hpa {result.hpa:#x}"]
@@ -147,9 +177,11 @@ def main(tables: Annotated[Path, typer.Argument(help="A capture folder, e.g. tes
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=2))
     outcomes = ", ".join(f"{name} {number}" for name, number in report["outcomes"].items())
-    console.print(f"{report['agree']} of {report['requests']} agree ({report['capture']}, {report['cycles']} cycles, "
-                  f"{report['seconds']:.1f} s): {outcomes}", markup=False, soft_wrap=True)
-    if report["differ"] or not report["requests"]:
+    console.print(f"{report['agree']} of {report['requests']} agree ({report['capture']}, {report['snapshots']} snapshots, "
+                  f"{report['cycles']} cycles, {report['seconds']:.1f} s): {outcomes}", markup=False, soft_wrap=True)
+    if report["model_differs"]:
+        console.print(f"the golden model answers {report['model_differs']} of them otherwise", style="red", markup=False)
+    if report["differ"] or report["model_differs"] or not report["requests"]:
         raise typer.Exit(1)
 
 

@@ -1,8 +1,11 @@
 """One told story, what of it goes into the report, and what it must have shown. Ours."""
+import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hw.spec.tables import PAGE_BYTES
 
 __all__ = ["Story", "failures_of", "summary_of"]
 
@@ -109,6 +112,11 @@ def failures_of(story: Story) -> list[str]:
 
     require(story.value["gap_dma"] > 0, "no DMA was done while no kernel ran")
     require(len(story.new["replaced_devices"]) == len(story.preserved), "not every preserved device was replaced")
+    require(len(story.new["zapped_devices"]) > 0, "no device was zapped")
+    require(len(story.value["dropped"]) > 0, "no device that was not preserved was let loose")
+    freed = {page for domain in story.new["domains"] for page in domain["old_tables"]}
+    require(bool(freed) and freed <= {page * PAGE_BYTES for page in story.value["free_pages"]},
+            "not every page of the old tables was freed and poisoned")
     for probe in story.value["dropped"]:
         require(0 < probe["tried"] == probe["blocked"],
                 f"device {probe['source_id']:#06x} was not preserved; of {probe['tried']} DMAs {probe['blocked']} blocked")
@@ -145,8 +153,9 @@ def _breaking(story: Story, require: Any) -> None:
         require(device["blocked"] > 0, f"device {device['source_id']:#06x}: no DMA was blocked: the control shows nothing")
         require(device["faulted"] == device["blocked"],
                 f"device {device['source_id']:#06x}: {device['blocked']} blocked, {device['faulted']} faults")
+    require(len(story.value["windows"]) == len(story.preserved), "not every preserved device has its blocked window")
     for window in story.value["windows"]:
-        met_before = window["first_read"] < window["forgotten_cycle"]
+        met_before = (window["first_read"] or math.inf) < (window["forgotten_cycle"] or math.inf)
         require(met_before == (story.name == "break_before_make_cold"),
                 f"device {window['source_id']:#06x}: the missing entry was first read in cycle {window['first_read']}, its "
                 f"context forgotten in cycle {window['forgotten_cycle']}")

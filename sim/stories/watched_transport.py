@@ -1,7 +1,7 @@
 """The driver's way to the machine, with an experiment looking on. Ours."""
 from typing import Protocol
 
-from hw.spec.bench import TRAFFIC_BASE, UPDATE_BASE, Phase, TrafficRegister, UpdateRegister
+from hw.spec.bench import UPDATE_BASE, UpdateRegister
 from sw.transport import Transport
 
 __all__ = ["Onlooker", "WatchedTransport"]
@@ -13,8 +13,8 @@ class Onlooker(Protocol):
     async def store_is_due(self, hpa: int) -> None:
         """The next store goes to this address."""
 
-    async def phase_is_due(self, phase: Phase) -> None:
-        """The driver is about to announce this phase."""
+    async def write_is_due(self, offset: int, value: int) -> None:
+        """A register outside the update window is about to be written."""
 
     async def settle(self) -> None:
         """An operation has ended."""
@@ -37,8 +37,8 @@ class WatchedTransport:
         """As Transport."""
         if offset == UPDATE_BASE + UpdateRegister.ADDRESS:
             await self._onlooker.store_is_due(value)
-        elif offset == TRAFFIC_BASE + TrafficRegister.PHASE:
-            await self._onlooker.phase_is_due(Phase(value))
+        else:
+            await self._onlooker.write_is_due(offset, value)
         await self._inner.write_register(offset, width, value)
         await self._onlooker.settle()
 

@@ -3,51 +3,27 @@
 A fault is played as a read with cold caches, then as a read, a write and an atomic with whatever the first one left in
 the caches; each of the four must be blocked and, unless its context hides it, recorded.
 """
-from hw.spec.dma import Access, RequestKind, Status
-from hw.spec.tables import PageSize
-from sim.player import PlayedRequest
-from tests.cosim.tables import HPA, IOVA, SOURCE_ID, Case, Expected, Tables
+from hw.spec.dma import RequestKind, Status
+from tests.cosim.tables import (
+    ATOMIC,
+    EVERY_ACCESS,
+    IOVA,
+    READ,
+    SIZES,
+    WRITE,
+    Expected,
+    Tables,
+    at,
+    blocked,
+    case,
+    fault,
+    passed,
+    untranslated,
+)
 
 __all__ = ["CASES", "REPAIRS"]
 
-READ, WRITE, ATOMIC = Access.READ, Access.WRITE, Access.ATOMIC
-EVERY_ACCESS = (READ, READ, WRITE, ATOMIC)
-SIZES = {1: PageSize.SIZE_4K, 2: PageSize.SIZE_2M, 3: PageSize.SIZE_1G}
 WINDOW, WINDOW_END = 0xFEE0_0000, 0xFEF0_0000
-
-
-def case(steps, *, tables, enabled=True, **strap_changes):
-    """A case of (fields of the request, what must come of it); the request is a read of what the tables map."""
-    requests = tuple(PlayedRequest(**(dict(source_id=SOURCE_ID, iova=tables.mapped_iova) | fields)) for fields, _ in steps)
-    return Case(tables, requests, tuple(expected for _, expected in steps), strap_changes, enabled)
-
-
-def blocked(reason, *, recorded=True):
-    """What must come of a request that faults."""
-    return Expected(Status.BLOCKED, reason, recorded)
-
-
-def passed(leaf=1, *, hit, hpa=None):
-    """What must come of a request that is translated through a page of the leaf's size."""
-    return Expected(Status.OK, hpa=HPA[leaf] if hpa is None else hpa, page_size=SIZES[leaf], hit=hit)
-
-
-def untranslated(hpa):
-    """What must come of a request that goes through as it is."""
-    return Expected(Status.OK, hpa=hpa, page_size=PageSize.UNTRANSLATED, hit=False)
-
-
-def fault(reason, *, recorded=True, request=(), accesses=EVERY_ACCESS, straps=(), enabled=True, **tables):
-    """A case that is blocked for one reason, whoever asks."""
-    steps = [(dict(access=access) | dict(request), blocked(reason, recorded=recorded)) for access in accesses]
-    return case(steps, tables=Tables(**tables), enabled=enabled, **dict(straps))
-
-
-def top(iova):
-    """A request for an address of its own."""
-    return dict(iova=iova)
-
-
 NARROW = dict(host_address_width=40, domain_id_width_code=2)   # HPA bits 39:0, domain IDs of 8 bits
 BEYOND_40 = 1 << 40 - 12                                       # a page number with HPA bit 40
 
@@ -86,22 +62,22 @@ FAULTS = {
     "03: a top table of 4 levels that cannot be read": fault(0x03, levels=4, unreadable=(4,)),
     "03: a top table of 5 levels that cannot be read": fault(0x03, levels=5, unreadable=(5,)),
     # 04: the address
-    "04: an address beyond 39 bits of AW": fault(0x04, levels=3, request=top(1 << 39)),
-    "04: an address beyond 48 bits of AW": fault(0x04, levels=4, request=top(1 << 48)),
-    "04: an address beyond 57 bits of AW": fault(0x04, levels=5, request=top(1 << 57)),
-    "04: an address with its highest bit set": fault(0x04, levels=5, request=top(1 << 63 | IOVA[5])),
-    "04: an address beyond MGAW": fault(0x04, levels=4, request=top(1 << 39), straps=dict(mgaw=38)),
+    "04: an address beyond 39 bits of AW": fault(0x04, levels=3, request=at(1 << 39)),
+    "04: an address beyond 48 bits of AW": fault(0x04, levels=4, request=at(1 << 48)),
+    "04: an address beyond 57 bits of AW": fault(0x04, levels=5, request=at(1 << 57)),
+    "04: an address with its highest bit set": fault(0x04, levels=5, request=at(1 << 63 | IOVA[5])),
+    "04: an address beyond MGAW": fault(0x04, levels=4, request=at(1 << 39), straps=dict(mgaw=38)),
     "04: pass-through beyond the host width":
-        fault(0x04, context=dict(translation_type=2), request=top(1 << 40), straps=NARROW),
-    "04: pass-through beyond 52 bits": fault(0x04, context=dict(translation_type=2), request=top(1 << 52)),
+        fault(0x04, context=dict(translation_type=2), request=at(1 << 40), straps=NARROW),
+    "04: pass-through beyond 52 bits": fault(0x04, context=dict(translation_type=2), request=at(1 << 52)),
     "04: translation is off and the address is beyond the host width":
-        fault(0x04, enabled=False, request=top(1 << 40), straps=NARROW),
+        fault(0x04, enabled=False, request=at(1 << 40), straps=NARROW),
     "04: a read or an atomic in the interrupt window":
-        fault(0x04, accesses=(READ, ATOMIC, READ), request=top(WINDOW)),
+        fault(0x04, accesses=(READ, ATOMIC, READ), request=at(WINDOW)),
     "04: a write of 8 bytes in the interrupt window":
-        fault(0x04, accesses=(WRITE, WRITE), request=top(WINDOW_END - 8) | dict(length_bytes=8)),
+        fault(0x04, accesses=(WRITE, WRITE), request=at(WINDOW_END - 8) | dict(length_bytes=8)),
     "04: a translated write in the interrupt window":
-        fault(0x04, accesses=(WRITE, WRITE), request=top(WINDOW) | dict(kind=RequestKind.TRANSLATED)),
+        fault(0x04, accesses=(WRITE, WRITE), request=at(WINDOW) | dict(kind=RequestKind.TRANSLATED)),
     # 07: a table below the top
     "07: a table of level 1 that cannot be read": fault(0x07, unreadable=(1,)),
     "07: a table of level 2 that cannot be read": fault(0x07, unreadable=(2,)),
@@ -192,7 +168,7 @@ HIDDEN = {
         hidden(0x02, recorded=False, context=dict(present=0)),
     "03 is hidden, a translation type": hidden(0x03, recorded=False, context=dict(translation_type=3)),
     "03 is hidden, a top table": hidden(0x03, recorded=False, unreadable=(4,)),
-    "04 is hidden": hidden(0x04, recorded=False, request=top(1 << 48)),
+    "04 is hidden": hidden(0x04, recorded=False, request=at(1 << 48)),
     "05 is hidden": hidden(0x05, recorded=False, entries={1: dict(writable=0)}, accesses=(WRITE, WRITE)),
     "06 is hidden": hidden(0x06, recorded=False, entries={1: dict(readable=0)}, accesses=(READ, READ)),
     "07 is hidden": hidden(0x07, recorded=False, unreadable=(1,)),
@@ -207,7 +183,7 @@ HIDDEN = {
     "0A is not hidden": hidden(0x0A, root=dict(_reserved_127_64=1)),
     "31 is not hidden": hidden(0x31, request=dict(pasid_present=True)),
     "04 in the interrupt window is not hidden, for no context is looked up":
-        hidden(0x04, accesses=(READ, READ), request=top(WINDOW)),
+        hidden(0x04, accesses=(READ, READ), request=at(WINDOW)),
     "what is permitted is not touched": case(
         [(dict(access=READ), passed(hit=False)), (dict(access=WRITE), passed(hit=True))],
         tables=Tables(context=HIDDEN_CONTEXT)),
@@ -218,13 +194,13 @@ TRANSLATED = dict(kind=RequestKind.TRANSLATED)
 
 ORDER = {
     "31 before 08": fault(0x31, request=dict(pasid_present=True), unreadable=("root",)),
-    "31 before the interrupt": fault(0x31, accesses=(WRITE, WRITE), request=dict(pasid_present=True) | top(WINDOW)),
-    "04 in the window before 01": fault(0x04, accesses=(READ, READ), request=top(WINDOW), root=dict(present=0)),
+    "31 before the interrupt": fault(0x31, accesses=(WRITE, WRITE), request=dict(pasid_present=True) | at(WINDOW)),
+    "04 in the window before 01": fault(0x04, accesses=(READ, READ), request=at(WINDOW), root=dict(present=0)),
     "08 before what the entry holds": fault(0x08, unreadable=("root",), root=dict(_reserved_11_1=1)),
     "01 before 0A": fault(0x01, root=dict(present=0, _reserved_11_1=1)),
     "0A before 09": fault(0x0A, root=dict(_reserved_11_1=1), unreadable=("context",)),
     "0A before 02": fault(0x0A, root=dict(_reserved_11_1=1), context=dict(present=0)),
-    "01 before 04": fault(0x01, root=dict(present=0), request=top(1 << 63)),
+    "01 before 04": fault(0x01, root=dict(present=0), request=at(1 << 63)),
     "09 before 0B": fault(0x09, unreadable=("context",), context=dict(_reserved_71=1)),
     "02 before 0B": fault(0x02, context=dict(present=0, _reserved_71=1)),
     "02 before 03": fault(0x02, context=dict(present=0, translation_type=3)),
@@ -232,11 +208,11 @@ ORDER = {
     "0B before 03, an address width": fault(0x0B, context=dict(_reserved_127_88=1, address_width=0)),
     "0B before 0D": fault(0x0B, context=dict(_reserved_71=1), request=TRANSLATED),
     "03 before 0D": fault(0x03, context=dict(address_width=0), request=TRANSLATED),
-    "03 before 04": fault(0x03, context=dict(translation_type=1), request=top(1 << 48)),
-    "0D before 04": fault(0x0D, request=TRANSLATED | top(1 << 48)),
+    "03 before 04": fault(0x03, context=dict(translation_type=1), request=at(1 << 48)),
+    "0D before 04": fault(0x0D, request=TRANSLATED | at(1 << 48)),
     "0D before 03, a top table": fault(0x0D, request=TRANSLATED, unreadable=(4,)),
-    "04 before 03, a top table": fault(0x04, request=top(1 << 48), unreadable=(4,)),
-    "04 before 06": fault(0x04, request=top(1 << 48), entries={4: dict(readable=0, writable=0)}),
+    "04 before 03, a top table": fault(0x04, request=at(1 << 48), unreadable=(4,)),
+    "04 before 06": fault(0x04, request=at(1 << 48), entries={4: dict(readable=0, writable=0)}),
     "03, a top table, before 0C": fault(0x03, unreadable=(4,), entries={4: dict(page_size=1)}),
     "05 before 0C in one entry": fault(0x05, accesses=(WRITE, WRITE), entries={1: dict(writable=0, snoop=1)}),
     "06 before 0C in one entry": fault(0x06, accesses=(READ, READ), entries={2: dict(readable=0, transient_mapping=1)}),
@@ -306,8 +282,10 @@ CASES = {f"{group}: {name}": case for group, cases in {
     for name, case in cases.items()}
 """All of them."""
 
-REPAIRS = [name for name, case in CASES.items()
-           if (name.startswith("fault: ") and name[7:9] in {"01", "02", "03", "07", "08", "09", "0A", "0B", "0C"}
-               or name.endswith("is not present"))
-           and case.tables != case.tables.repaired and "sagaw" not in case.strap_changes]
-"""Those in which nothing but the tables is wrong, with an entry that no cache may keep: it is not present, or erroneous."""
+_NEVER_CACHED = {0x01, 0x02, 0x03, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C}   # entries not present, erroneous or unreadable
+
+REPAIRS = [f"fault: {name}" for name, case in FAULTS.items()
+           if case.expected[0].fault_reason in _NEVER_CACHED and case.tables != case.tables.repaired
+           and "sagaw" not in case.strap_changes]
+REPAIRS += [f"permission: 05, 06: level {level} is not present" for level in (1, 2, 3, 4)]
+"""Those in which nothing is wrong but tables, in a way that no cache may keep (VT-d 4.1, 6.2, without caching mode)."""

@@ -20,7 +20,7 @@ from tests.cosim.fault_cases import CASES, REPAIRS
 from tests.cosim.random_tables import RandomTables
 from tests.cosim.tables import IOVA, ROOT_PAGE, SOURCE_ID, Tables, straps, unmapped
 
-RANDOM_SEEDS = range(20)
+RANDOM_SEEDS = range(40)
 MAPPED = PlayedRequest(SOURCE_ID, IOVA[4])
 
 _PATIENCE_CYCLES = 5_000   # a request that has no reply by then will have none

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from hw.spec.codec import decode, encode
 from hw.spec.dma import Access, RequestKind
-from hw.spec.tables import ENTRY_BYTES, PAGE_BYTES, ContextEntry, RootEntry, SecondStageEntry, TranslationType, level_shift
+from hw.spec.tables import (
+    ENTRY_BYTES,
+    PAGE_BYTES,
+    ContextEntry,
+    RootEntry,
+    SecondStageEntry,
+    TranslationType,
+    level_shift,
+)
 from sim.player import PlayedRequest
 from tests.cosim.tables import ROOT_PAGE, straps
 
@@ -63,7 +71,7 @@ class RandomTables:
             for index in _INDICES:
                 place = page * PAGE_BYTES + index * _SECOND_STAGE_BYTES
                 words[place] = _second_stage_entry(dice).to_bytes(_SECOND_STAGE_BYTES, "little")
-        unreadable = dice.sample([*_TABLE_PAGES, *_CONTEXT_PAGES], dice.choice((0, 0, 1, 2)))
+        unreadable = dice.choices([*_TABLE_PAGES, *3 * _CONTEXT_PAGES], k=dice.choice((0, 0, 1, 2)))
         return cls(seed, straps(**strap_changes), words, unreadable,
                    tuple(_request(dice, 2 + max(address_widths)) for _ in range(requests)))
 
@@ -90,7 +98,7 @@ def _second_stage_entry(dice):
     return _flipped(dice, SecondStageEntry, dict(
         readable=dice.random() < 0.95, writable=dice.random() < 0.9,
         address=dice.choice(_TABLE_PAGES if is_table else _DATA_PAGES),
-        page_size=dice.random() < (0.05 if is_table else 0.7)), chance=0.1)
+        page_size=dice.random() < (0.05 if is_table else 0.7)), chance=0.25)
 
 
 def _flipped(dice, layout, fields, *, chance):

@@ -7,11 +7,20 @@ from dataclasses import dataclass, field
 
 from hw.spec.capabilities import STRAPS_DEFAULT, Straps, describe_straps
 from hw.spec.codec import encode
-from hw.spec.dma import Status
-from hw.spec.tables import ENTRY_BYTES, PAGE_BYTES, ContextEntry, PageSize, RootEntry, SecondStageEntry, level_shift, table_index
+from hw.spec.dma import Access, Status
+from hw.spec.tables import (
+    ENTRY_BYTES,
+    PAGE_BYTES,
+    ContextEntry,
+    PageSize,
+    RootEntry,
+    SecondStageEntry,
+    table_index,
+)
 from sim.player import PlayedRequest
 
-__all__ = ["HPA", "IOVA", "ROOT_PAGE", "SOURCE_ID", "Case", "Expected", "Tables", "UNMAPPED_PAGE", "straps", "unmapped"]
+__all__ = ["ATOMIC", "EVERY_ACCESS", "HPA", "IOVA", "READ", "ROOT_PAGE", "SIZES", "SOURCE_ID", "UNMAPPED_PAGE", "WRITE", "Case",
+           "Expected", "Tables", "at", "blocked", "case", "fault", "passed", "straps", "unmapped", "untranslated"]
 
 SOURCE_ID = 0x03A5          # bus 3, device 0x14, function 5
 DOMAIN_ID = 0xB5
@@ -25,6 +34,11 @@ IOVA = {
 }
 HPA = {1: 0x9876_5678, 2: 0x9861_2678, 3: 0x8681_2678}   # where good tables send it, by the level of the leaf
 UNMAPPED_PAGE = 0x5_4558_6813                               # the page after it
+SIZES = {1: PageSize.SIZE_4K, 2: PageSize.SIZE_2M, 3: PageSize.SIZE_1G}
+
+READ, WRITE, ATOMIC = Access.READ, Access.WRITE, Access.ATOMIC
+EVERY_ACCESS = (READ, READ, WRITE, ATOMIC)
+
 _SECOND_STAGE_BYTES = 8
 
 
@@ -130,3 +144,35 @@ class Case:
     def straps(self):
         """Encoded."""
         return straps(**self.strap_changes)
+
+
+def case(steps, *, tables, enabled=True, **strap_changes):
+    """A case of (fields of the request, what must come of it); the request is a read of what the tables map."""
+    requests = tuple(PlayedRequest(**(dict(source_id=SOURCE_ID, iova=tables.mapped_iova) | fields)) for fields, _ in steps)
+    return Case(tables, requests, tuple(expected for _, expected in steps), strap_changes, enabled)
+
+
+def blocked(reason, *, recorded=True):
+    """What must come of a request that faults."""
+    return Expected(Status.BLOCKED, reason, recorded)
+
+
+def passed(leaf=1, *, hit, hpa=None):
+    """What must come of a request that is translated through a page of the leaf's size."""
+    return Expected(Status.OK, hpa=HPA[leaf] if hpa is None else hpa, page_size=SIZES[leaf], hit=hit)
+
+
+def untranslated(hpa):
+    """What must come of a request that goes through as it is."""
+    return Expected(Status.OK, hpa=hpa, page_size=PageSize.UNTRANSLATED, hit=False)
+
+
+def fault(reason, *, recorded=True, request=(), accesses=EVERY_ACCESS, straps=(), enabled=True, **tables):
+    """A case that is blocked for one reason, whoever asks."""
+    steps = [(dict(access=access) | dict(request), blocked(reason, recorded=recorded)) for access in accesses]
+    return case(steps, tables=Tables(**tables), enabled=enabled, **dict(straps))
+
+
+def at(iova):
+    """A request for an address of its own."""
+    return dict(iova=iova)

@@ -11,31 +11,33 @@ from sim.stories.story_report import Story, failures_of
 
 
 @pytest.fixture(scope="module")
-def demo():
-    done = subprocess.run([sys.executable, "-m", "sim.stories.demo"], cwd=ROOT, text=True, capture_output=True, check=False)
-    return done, json.loads((ROOT / "build" / "demo" / "report.json").read_text())
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    done = subprocess.run([sys.executable, "-m", "sim.stories.demo", "--folder", str(folder)], cwd=ROOT, text=True,
+                          capture_output=True, check=False)
+    return done, json.loads((folder / "report.json").read_text()), folder
 
 
 def test_the_demo_holds_what_it_promises(demo):
-    done, _ = demo
+    done, _, _ = demo
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["blocked", "faulted", "wrong", "after_free"])
 def test_the_swap_counts_nothing_but_old_and_new(demo, name):
-    _, report = demo
+    _, report, _ = demo
     assert report["atomic_swap"][name] == 0
 
 
 def test_every_dma_of_the_swap_is_old_or_new(demo):
-    _, report = demo
+    _, report, _ = demo
     swap = report["atomic_swap"]
     assert swap["old"] + swap["new"] == swap["dma_total"]
 
 
 @pytest.mark.parametrize("story", [["break_before_make"], ["break_before_make", "warm"]])
 def test_the_control_shows_its_window(demo, story):
-    _, report = demo
+    _, report, _ = demo
     for name in story:
         report = report[name]
     assert report["blocked"] > 0
@@ -47,13 +49,13 @@ def test_the_control_shows_its_window(demo, story):
     "dma_total", "old", "new", "blocked", "faulted", "wrong", "after_free", "replaced_devices", "swap_cycles",
     "blocked_window_cycles", "laws", "cycles", "cycles_per_second"])
 def test_the_report_has_what_readers_rely_on(demo, strategy, key):
-    _, report = demo
+    _, report, _ = demo
     assert key in report[strategy]
 
 
 @pytest.mark.parametrize("name", ["atomic_swap", "break_before_make_cold", "break_before_make_warm"])
 def test_a_bounded_waveform_and_its_view_are_written(demo, name):
-    waveform = ROOT / "build" / "demo" / f"{name}.vcd"
+    waveform = demo[2] / f"{name}.vcd"
     assert 500 < waveform.stat().st_size < 1_000_000
     assert f'"{name}.vcd"' in waveform.with_suffix(".gtkw").read_text()
 
@@ -69,10 +71,13 @@ _STORE = {"source_id": 0x18, "exchange": True, "present": True, "commit_cycle": 
           "walks_in_flight": 1, "hits_in_flight": 1}
 
 
+NEW_KERNEL = {"replaced_devices": [{}], "zapped_devices": [1], "domains": [{"old_tables": [0x10000]}]}
+
+
 def hitless_story():
-    value = {"gap_dma": 3, "devices": [_DEVICE], "stores": [_STORE], "laws": _LAWS, "windows": [],
+    value = {"gap_dma": 3, "free_pages": [0x10], "devices": [_DEVICE], "stores": [_STORE], "laws": _LAWS, "windows": [],
              "dropped": [{"source_id": 0x300, "tried": 2, "blocked": 2}]}
-    return Story("atomic_swap", "atomic_swap", {}, {"replaced_devices": [{}], "zapped_devices": []},
+    return Story("atomic_swap", "atomic_swap", {}, NEW_KERNEL,
                  copy.deepcopy(value), ROOT)
 
 
@@ -105,6 +110,8 @@ def test_a_story_that_held_has_no_failures(story):
     (lambda value: value["laws"]["L3"].update(status="fail"), "L3 t: fail"),
     (lambda value: value["laws"]["L3"].update(status="not_checked"), "L3 t: not_checked"),
     (lambda value: value.update(gap_dma=0), "no DMA was done while no kernel ran"),
+    (lambda value: value.update(free_pages=[]), "not every page of the old tables was freed and poisoned"),
+    (lambda value: value.update(dropped=[]), "no device that was not preserved was let loose"),
 ])
 def test_a_swap_that_was_not_hitless_is_told(change, sentence):
     story = hitless_story()
@@ -117,6 +124,8 @@ def test_a_swap_that_was_not_hitless_is_told(change, sentence):
     (lambda value: value["laws"]["L1"].update(status="pass"), "L1 t: pass, expected fail"),
     (lambda value: value["laws"]["L5"].update(status="fail"), "L5 t: fail, expected pass"),
     (lambda value: value["windows"][0].update(first_read=99), "the missing entry was first read in cycle 99"),
+    (lambda value: value["windows"][0].update(first_read=None), "the missing entry was first read in cycle None"),
+    (lambda value: value["windows"].clear(), "not every preserved device has its blocked window"),
 ])
 def test_a_control_that_does_not_control_is_told(change, sentence):
     story = breaking_story()

@@ -3,6 +3,7 @@
 Expectations by hand are in fault_cases; each case is held against them and against the golden model.
 """
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from sim.model.translate import Request, translate
 from tests.cosim.fault_cases import CASES, REPAIRS
 from tests.cosim.faults_bench import RANDOM_SEEDS
 from tests.cosim.random_tables import RandomTables
-from tests.cosim.tables import HPA, ROOT_PAGE, SOURCE_ID, UNMAPPED_PAGE, Expected, Tables, straps, unmapped
+from tests.cosim.tables import HPA, ROOT_PAGE, SOURCE_ID, UNMAPPED_PAGE, Expected, unmapped
 
 LEGACY_REASONS = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x31}
 TYPE_BITS = {Access.READ: (1, 0), Access.WRITE: (0, 0), Access.ATOMIC: (1, 1)}   # T1 and T2 of a record
@@ -36,6 +37,11 @@ def meaning(answer):
 def replied(one):
     """What counts of a reply of the bench."""
     return "no reply" if one is None else meaning(SimpleNamespace(**one))
+
+
+def is_hit(one):
+    """True if there was a reply, and from the IOTLB."""
+    return one["reply"] is not None and one["reply"]["hit"]
 
 
 def model_of(tables, *, straps, enabled=True):
@@ -79,7 +85,7 @@ def expected_reads(name, asked):
     answer, context_cached = model_of_case(name), False
     for request, one in zip(CASES[name].requests, asked, strict=True):
         result = answer(request)
-        yield [] if one["reply"]["hit"] else [step.hpa for step in result.steps[2 if context_cached else 0:]]
+        yield [] if is_hit(one) else [step.hpa for step in result.steps[2 if context_cached else 0:]]
         context_cached |= result.domain_id != 0  # the model tells the domain ID of a legal context only
 
 
@@ -114,14 +120,14 @@ def test_each_request_reads_every_entry_that_is_not_cached_and_no_other(observed
 
 
 def test_a_second_access_hits_and_no_first_one_does(observed):
-    hits = {name: [one["reply"]["hit"] for one in asked] for name, asked in observed["cases"].items()}
+    hits = {name: [is_hit(one) for one in asked] for name, asked in observed["cases"].items()}
     assert {name: found for name, found in hits.items() if any(
         each.hit not in {None, hit} for each, hit in zip(CASES[name].expected, found, strict=True))} == {}
 
 
 def test_a_blocked_reply_shows_no_address(observed):
-    assert {name for name, asked in observed["cases"].items()
-            for one in asked if one["reply"]["status"] == Status.BLOCKED.value and one["reply"]["hpa"]} == set()
+    replies = [one["reply"] for asked in observed["cases"].values() for one in asked if one["reply"] is not None]
+    assert {reply["hpa"] for reply in replies if reply["status"] == Status.BLOCKED.value} == {0}
 
 
 def test_the_driver_reads_what_was_recorded(observed):
@@ -238,7 +244,17 @@ def test_a_missing_reply_is_no_answer():
     assert replied(None) not in {meaning(outcome) for case in CASES.values() for outcome in case.expected}
 
 
-def test_records_of_two_accesses_types_and_reasons_differ():
+def test_every_field_of_a_record_counts():
     request = unmapped(0)
-    others = [record_of(request._replace(access=access, kind=kind), reason) if False else None for access in () for kind in () for reason in ()]
-    assert others == []
+    others = [dict(access=Access.WRITE), dict(access=Access.ATOMIC), dict(kind=RequestKind.TRANSLATED),
+              dict(source_id=SOURCE_ID ^ 1), dict(iova=request.iova + PAGE_BYTES), dict(pasid_present=True)]
+    records = {record_of(replace(request, **other), 0x06) for other in others} | {record_of(request, 0x05)}
+    assert len(records - {record_of(request, 0x06)}) == len(others) + 1
+
+
+@pytest.mark.parametrize("name", REPAIRS)
+def test_the_golden_model_tells_broken_tables_from_good_ones(name):
+    case = CASES[name]
+    request = case.requests[0]
+    good = model_of(case.tables.repaired, straps=case.straps)(request)
+    assert meaning(good) != meaning(model_of_case(name)(request))

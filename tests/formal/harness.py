@@ -21,7 +21,7 @@ from amaranth.hdl import Assume
 __all__ = ["FormalCheck", "Refuted", "Undecided", "hold"]
 
 _TOOLS = Path(sys.executable).parent
-_TIMEOUT_SECONDS = 240
+_TIMEOUT_SECONDS = 600
 _SCRIPT = """\
 [options]
 mode {mode}
@@ -39,7 +39,7 @@ memory_map
 [files]
 spec.il
 """
-_FAILURE = re.compile(r"(Assert failed in|Unreached cover statement at) ([^:]+): (\S+):(\d+)")
+_FAILURE = re.compile(r"(Assert failed in|Unreached cover statement at) ([^:]+): (.+?):(\d+)")
 
 
 class Refuted(AssertionError):

@@ -257,7 +257,7 @@ def test_the_followed_line_can_hit_after_an_invalidation(formal):
 REFUTED_BY = {
     "mixes": r"Assert\(found\.domain_id == wanted_domain_id\)",
     "permits": r"Assert\(found\.writable \| ~needs_write\)",
-    "lingers": r"Assert\(expected\)",
+    "lingers": r"Assert\(expected\)|Assert\(busy_cycles < SCAN_CYCLES\)",  # and it is busy a cycle longer
     "narrows": r"Assert\(expected\)",
     "readmits": r"Assert\(expected\)",
 }

@@ -89,6 +89,11 @@ def test_offers_that_wait_do_occur(formal):
     formal.reaches(QueueSpec(Queue(PAYLOAD_BITS, depth=2)), depth=DEPTH)
 
 
+def test_what_cannot_have_happened_yet_is_not_reached(formal):
+    with pytest.raises(Refuted, match=r"Unreached cover statement at .*contract\.py:\d+: .*Cover\(waiting"):
+        formal.reaches(QueueSpec(Queue(PAYLOAD_BITS, depth=2)), depth=2)
+
+
 @pytest.mark.parametrize(("fault", "assertion"), [
     ("withdraws", r"read_contract: .*contract\.py:\d+: .*_rule\(self\.valid\)"),
     ("replaces", r"read_contract: .*contract\.py:\d+: .*_rule\(self\.payload == payload_before\)"),

@@ -207,7 +207,9 @@ async def an_access_takes_effect_when_it_is_accepted(dut):
     await bench.pause(200)
     events = bench.drain()
     reply = events[events["port"] == DATA_REPLIES][0]
-    give_result([in_flight, f"{int(reply['detail_lo']):x}", bench.memory.in_flight(1), bench.memory.accepted(1)], name="an_access_takes_effect_when_it_is_accepted")
+    data = f"{int(reply['detail_lo']):x}"
+    give_result([in_flight, data, bench.memory.in_flight(1), bench.memory.accepted(1)],
+                name="an_access_takes_effect_when_it_is_accepted")
 
 
 # --- events ------------------------------------------------------------------------------------------------------------
@@ -246,7 +248,9 @@ async def the_transport_does_what_it_says(dut):
     refused = await transport.compare_exchange128(table + 16, 0, 1)
     await transport.store64(table + 40, 0x1122334455667788)
     operations = of_kind(bench.log, EventKind.MEMORY)
+    fresh = await transport.compare_exchange128(0x777000, 0, 5)
     result = {
+        "fresh": [fresh, int.from_bytes(bench.memory.read(0x777000, 16), "little")],
         "observed": f"{seen:032x}", "observed_after": f"{refused:032x}",
         "memory": bench.memory.read(table, 64).hex(),
         "operations": [[MemoryOperation(int(row["detail_lo"])).name, int(row["hpa"])] for row in operations],

@@ -11,7 +11,15 @@ from hw.spec.faults import FaultReason
 from hw.spec.memory import MemoryOperation
 from hw.spec.tables import PageSize
 from sim.events import (
-    EVENT_DTYPE, decode_records, detail_column, detail_of, device_name, event_dict, format_event, no_events, of_kind,
+    EVENT_DTYPE,
+    decode_records,
+    detail_column,
+    detail_of,
+    device_name,
+    event_dict,
+    format_event,
+    no_events,
+    of_kind,
     write_json_lines,
 )
 from tests.sim.stand_in import in_simulator

@@ -3,7 +3,6 @@ import ctypes
 import os
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given

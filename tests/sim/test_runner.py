@@ -162,7 +162,7 @@ def test_a_test_that_does_not_exist_does_not_pass():
 
 
 def test_an_objection_of_the_hardware_is_in_the_failure():
-    with pytest.raises(SimulationFailed, match="memory port 1, cycle .*: reserved operation 3"):
+    with pytest.raises(SimulationFailed, match=r"memory port 1, cycle \d+: reserved operation 3"):
         in_simulator("uses_a_reserved_operation")
 
 

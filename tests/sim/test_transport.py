@@ -25,6 +25,10 @@ def test_an_exchange_happens_only_on_the_expected_value_and_tells_what_was_there
     assert told["memory"] == expected.hex()
 
 
+def test_memory_never_written_exchanges_as_zero(seen):
+    assert seen["the_transport_does_what_it_says"]["fresh"] == [0, 5]
+
+
 @pytest.mark.parametrize(("index", "refusal"), [
     (0, "RegisterRefused: a 8-byte read at 0x100"), (1, "RegisterRefused: a 8-byte write at 0x100"),
     (2, "ValueError: `offset` must be a multiple of 8"), (3, "ValueError: `width` must be 4 or 8 bytes, not 2"),

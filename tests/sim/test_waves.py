@@ -111,7 +111,7 @@ def test_nothing_outside_the_window_and_of_other_devices_is_written(waves):
 def test_the_view_shows_the_phase_first_and_every_signal(waves):
     view = waves.with_suffix(".gtkw").read_text()
     assert 'swap.vcd"' in view
-    names = [line for line in view.splitlines() if "machine." in line or "device_" in line and "." in line]
+    names = [line for line in view.splitlines() if "machine." in line or ("device_" in line and "." in line)]
     assert names[0].endswith("machine.phase")
     assert sum("device_00_02_0." in name for name in names) == 8
 

@@ -14,7 +14,15 @@ from hw.spec.codec import encode
 from hw.spec.host_link import MAX_PAYLOAD_BYTES, ErrorKind, Opcode
 from sw.transport import MemoryRefused, RegisterRefused, Transport, update_window
 from sw.transport.link import (
-    BadChecksum, BadMagic, BadOpcode, BadSequence, Frame, FrameDecoder, LinkError, PayloadTooLong, TruncatedFrame,
+    BadChecksum,
+    BadMagic,
+    BadOpcode,
+    BadSequence,
+    Frame,
+    FrameDecoder,
+    LinkError,
+    PayloadTooLong,
+    TruncatedFrame,
     encode_frame,
 )
 from sw.transport.socket import ConnectionLost, SocketTransport, parse_address
@@ -74,7 +82,7 @@ def test_no_flipped_bit_goes_unseen(frame, data):
     (handmade(opcode=0x55), BadOpcode, "frame #7 has opcode 0x55; known are 0x1, 0x2"),
     (handmade(length=MAX_PAYLOAD_BYTES + 1), PayloadTooLong, f"frame #7 has {MAX_PAYLOAD_BYTES + 1} bytes of payload"),
     (handmade()[:-1] + b"\x00", BadChecksum, "frame #7 carries checksum 0x00"),
-])
+], ids=["magic", "opcode", "length", "checksum"])
 def test_a_bad_frame_is_named_and_the_next_one_is_read(bytes_, error, says):
     decoder = FrameDecoder().feed(bytes_ + handmade(sequence=8))
     with pytest.raises(error, match=says):
@@ -108,7 +116,7 @@ def test_a_stream_that_ends_in_a_frame_is_truncated():
     (Frame(opcode=Opcode.PAUSE, sequence=1, argument=1 << 64), ValueError),
     (Frame(opcode=Opcode.PAUSE, sequence=1, address=-1), ValueError),
     (Frame(opcode=Opcode.WRITE_MEMORY, sequence=1, payload=bytes(MAX_PAYLOAD_BYTES + 1)), PayloadTooLong),
-])
+], ids=["argument", "address", "payload"])
 def test_what_does_not_fit_is_not_sent(frame, error):
     with pytest.raises(error):
         encode_frame(frame)

@@ -37,8 +37,8 @@ def evaluate(check, **inputs):
     return seen[0]
 
 
-def settled(asked, *, enabled=1, machine=STRAPS_DEFAULT):
-    control = encode(UnitControl, translation_enabled=enabled)
+def settled(asked, *, enabled=1, mode=0, machine=STRAPS_DEFAULT):
+    control = encode(UnitControl, translation_enabled=enabled, translation_table_mode=mode)
     result = evaluate(
         settled_without_context, request=(DmaRequest, asked), control=(UnitControl, control), straps=(Straps, machine)
     )
@@ -75,6 +75,12 @@ def test_translation_off_does_not_wrap_an_address_that_does_not_exist(iova, expe
 def test_a_pasid_in_legacy_mode_comes_before_everything(iova, kind):
     asked = request(iova=iova, kind=kind, access=Access.WRITE, length_bytes=4, pasid_present=1)
     assert settled(asked) == blocked(FaultReason.PASID_IN_LEGACY_MODE)
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3])
+@pytest.mark.parametrize("iova", [0x1000, 0xFEE0_0000])
+def test_a_root_table_of_another_mode_blocks_everything(iova, mode):
+    assert settled(request(iova=iova, access=Access.WRITE), mode=mode) == blocked(FaultReason.ROOT_POINTER_INVALID)
 
 
 @pytest.mark.parametrize("iova", [0xFEE0_0000, 0xFEE1_2344, 0xFEEF_FFFC])

@@ -37,6 +37,13 @@ def test_a_legal_context_becomes_a_walk_and_a_fill(word_bits, chunk_bits):
     assert len(bench.answers) == 0
 
 
+def test_a_pasid_that_is_not_present_is_no_part_of_what_is_cached():
+    bench = ContextBench()
+    bench.look_up(transaction(pasid=0x55))
+    (fill,) = bench.fills.payloads
+    assert (fill.pasid_present, fill.pasid) == (0, 0)
+
+
 def test_root_and_context_entry_are_read_where_the_source_id_says():
     bench = ContextBench().look_up(transaction())
     assert [read.hpa for read in bench.reads.payloads] == [ROOT_HPA, CONTEXT_HPA]

@@ -169,8 +169,25 @@ def test_translation_is_switched_by_level_with_or_without_a_root():
         assert await bench.read(GSTS) == TE
         await bench.write(GCMD, 0)
         assert bench.ctx.get(enabled) == 0
+        await bench.take()
+        await bench.complete()
         assert await bench.read(GSTS) == 0
         assert bench.errors() == 0
+    run_registers(testbench)
+
+
+def test_translation_reads_off_only_when_what_was_translated_has_been_drained():
+    async def testbench(bench):
+        await bench.write(GCMD, TE)
+        await bench.write(GCMD, 0)
+        drain = await bench.take()
+        assert (drain.kind, drain.granularity, drain.drain) == (InvalidationKind.IOTLB, Granularity.GLOBAL, 1)
+        assert await bench.read(GSTS) == TE
+        await bench.write(GCMD, TE)  # a change while the one before is under way
+        assert bench.errors() == 1
+        await bench.complete()
+        assert await bench.read(GSTS) == 0
+        await bench.nothing_offered()
     run_registers(testbench)
 
 

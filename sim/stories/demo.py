@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """`make demo`: one handover between two kernels under DMA that never stops, told three times.
 
 ::

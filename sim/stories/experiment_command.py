@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """`make experiment FILE=<module.py>`: run one's own experiment on the bench of the demo."""
 import json
 from pathlib import Path

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """`make replay TABLES=<folder>`: every probe and every live translation of a capture, put to the gateware.
 
 The capture's tables are loaded where they stood, the unit is strapped as the captured machine's was, and each

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """What the tests of the whole unit share: its simulator, built once for all workers, and what the fault bench gave."""
 import pytest
 

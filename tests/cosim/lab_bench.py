@@ -3,8 +3,17 @@ from pathlib import Path
 
 import cocotb
 
-from hw.spec.bench import POISON_BYTE, TRAFFIC_BASE, Phase, TrafficRegister
-from hw.spec.codec import decode
+from hw.spec.bench import (
+    DEVICE_BASE,
+    DEVICE_STRIDE,
+    POISON_BYTE,
+    TRAFFIC_BASE,
+    DeviceConfig,
+    DeviceField,
+    Phase,
+    TrafficRegister,
+)
+from hw.spec.codec import decode, encode
 from hw.spec.tables import PAGE_BYTES, ContextEntry
 from sim.bench import give_result
 from sim.stories.lab import Lab
@@ -33,7 +42,8 @@ async def _entries(lab, device, new):
 async def _judged(lab, device):
     await lab.run(_SETTLED)
     outcome = await lab.finish()
-    give_result({"broken": sorted(outcome.broken_laws), "counters": outcome.devices[device.source_id],
+    give_result({"broken": sorted(outcome.broken_laws), "unfinished": sorted(outcome.unfinished),
+                 "counters": outcome.devices[device.source_id],
                  "violations": {law: row["violations"] for law, row in outcome.laws.items() if row["violations"]}})
 
 
@@ -74,6 +84,28 @@ async def freed_too_early(dut):
     assert await lab.transport.compare_exchange128(device.entry_hpa, old, desired) == old
     top = decode(ContextEntry, old).second_stage_pointer * PAGE_BYTES
     await lab.transport.write_memory(top, bytes([POISON_BYTE]) * PAGE_BYTES)
+    await _judged(lab, device)
+
+
+@cocotb.test()
+async def never_invalidated(dut):
+    """The exchange, and then nothing."""
+    lab, _, device, new = await _running(dut)
+    old, desired = await _entries(lab, device, new)
+    assert await lab.transport.compare_exchange128(device.entry_hpa, old, desired) == old
+    await _judged(lab, device)
+
+
+@cocotb.test()
+async def bus_mastering_withdrawn_during_handover(dut):
+    """A kernel that stops a device which was to go on, for a while."""
+    lab, _, device, _ = await _running(dut)
+    await lab.transport.write_register(TRAFFIC_BASE + TrafficRegister.PHASE, 8, Phase.KEXEC.value)
+    config = TRAFFIC_BASE + DEVICE_BASE + DEVICE_STRIDE * device.index + DeviceField.CONFIG
+    running = await lab.transport.read_register(config, 8)
+    await lab.transport.write_register(config, 8, running & ~encode(DeviceConfig, bus_master=1))
+    await lab.run(200)
+    await lab.transport.write_register(config, 8, running)
     await _judged(lab, device)
 
 

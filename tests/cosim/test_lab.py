@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Whole-machine experiments: what a good driver shows, and which laws a bad one breaks, predicted beforehand."""
 import re
 
@@ -41,6 +42,7 @@ PREDICTED = {
     "break_before_make": {"L1"},                      # the present bit is clear while the device asks
     "torn_pointer_first": {"L3"},                     # the new table is cached under the old tag, though both say the same
     "freed_too_early": {"L1", "L4"},                  # the unit reads the poisoned top table, and blocks on what it finds
+    "bus_mastering_withdrawn_during_handover": {"L9"},  # a preserved device is stopped
     "translation_off_during_handover": {"L2", "L9"},  # DMA goes out untranslated, to where no table says
 }
 
@@ -48,6 +50,14 @@ PREDICTED = {
 @pytest.mark.parametrize("experiment", sorted(PREDICTED))
 def test_bad_driver_breaks_the_predicted_laws_and_no_other(bench, experiment):
     assert set(told(bench, experiment)["broken"]) == PREDICTED[experiment]
+
+
+def test_a_driver_that_never_invalidates_is_told_that_it_is_not_done(bench):
+    assert told(bench, "never_invalidated")["unfinished"] == [0x38]
+
+
+def test_a_driver_that_invalidates_is_done(atomic_swap):
+    assert atomic_swap["unfinished"] == []
 
 
 def test_the_readmes_experiment_is_the_one_in_the_repository():

@@ -27,7 +27,7 @@ class EventKind(enum.IntEnum, shape=5):
     WALK_RESULT = 8          # ... and ended [same, hpa = table pointer; detail: WalkDetail]
     IOTLB_FILL = 9           # put in the IOTLB [source_id domain_id iova = page base, hpa = page base; detail: FillDetail]
     MEMORY = 10              # the unit accessed memory [hpa tag; detail: MemoryOperation in bits 1:0]
-    UPDATE = 11              # a store was answered; it took place at its MEMORY event [hpa tag = 1 if swapped; detail: desired value]
+    UPDATE = 11              # a store was answered; it took place at its MEMORY event [hpa tag = 1 if swapped; detail: desired]
     INVALIDATION_BEGIN = 12  # from here on it hides what it removes [domain_id source_id; detail: Invalidation]
     INVALIDATION_END = 13    # completed [same]
     FAULT = 14               # a fault was raised [source_id iova; tag: FaultDisposition; detail: FaultReason in bits 7:0]

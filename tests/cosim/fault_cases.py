@@ -115,6 +115,9 @@ FAULTS = {
     "0E: a 2 MiB page whose first half is the interrupt window": fault(0x0E, leaf=2, entries={2: dict(address=0xFEE00)}),
     "0E: a 1 GiB page that holds the interrupt window":
         fault(0x0E, leaf=3, iova=0x3EE0_0010, entries={3: dict(address=0xC0000)}),
+    "30: the root table was latched in scalable mode": fault(0x30, mode=1),
+    "30: the root table was latched in the reserved mode": fault(0x30, mode=2),
+    "30: the root table was latched in the mode that aborts DMA": fault(0x30, mode=3),
     "31: a PASID in legacy mode": fault(0x31, request=dict(pasid_present=True)),
 }
 """Every reason of legacy mode, by each of its causes."""
@@ -181,6 +184,7 @@ HIDDEN = {
     "08 is not hidden": hidden(0x08, unreadable=("root",)),
     "09 is not hidden": hidden(0x09, unreadable=("context",)),
     "0A is not hidden": hidden(0x0A, root=dict(_reserved_127_64=1)),
+    "30 is not hidden": hidden(0x30, mode=3),
     "31 is not hidden": hidden(0x31, request=dict(pasid_present=True)),
     "04 in the interrupt window is not hidden, for no context is looked up":
         hidden(0x04, accesses=(READ, READ), request=at(WINDOW)),
@@ -193,6 +197,8 @@ HIDDEN = {
 TRANSLATED = dict(kind=RequestKind.TRANSLATED)
 
 ORDER = {
+    "31 before 30": fault(0x31, request=dict(pasid_present=True), mode=3),
+    "30 before 08": fault(0x30, unreadable=("root",), mode=3),
     "31 before 08": fault(0x31, request=dict(pasid_present=True), unreadable=("root",)),
     "31 before the interrupt": fault(0x31, accesses=(WRITE, WRITE), request=dict(pasid_present=True) | at(WINDOW)),
     "04 in the window before 01": fault(0x04, accesses=(READ, READ), request=at(WINDOW), root=dict(present=0)),

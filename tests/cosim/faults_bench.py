@@ -40,7 +40,7 @@ class Machine:
         self.registers = registers
 
     @classmethod
-    async def start(cls, bench, tables, *, straps=STRAPS_DEFAULT, enabled=True, timing=_ORDERLY):
+    async def start(cls, bench, tables, *, straps=STRAPS_DEFAULT, enabled=True, mode=0, timing=_ORDERLY):
         """Reset the unit, put the tables into memory and turn translation on."""
         bench.memory.reset()
         bench.memory.set_timing(**timing)
@@ -51,7 +51,7 @@ class Machine:
         await bench.reset(straps=straps, chunk_delay=0, caches_off=0)
         transport = CosimTransport(bench)
         registers = await RegisterFile.open(transport)
-        await registers.write("RTADDR", RTA=ROOT_PAGE)
+        await registers.write("RTADDR", RTA=ROOT_PAGE, TTM=mode)
         await registers.command(command="SRTP", status="RTPS")
         if enabled:
             await registers.command(command="TE", status="TES")
@@ -92,7 +92,7 @@ def put(bench, tables):
 
 async def play_case(bench, case):
     """Each request of a case, after the reply to the one before."""
-    machine = await Machine.start(bench, case.tables, straps=case.straps, enabled=case.enabled)
+    machine = await Machine.start(bench, case.tables, straps=case.straps, enabled=case.enabled, mode=case.mode)
     return [await machine.ask(request) for request in case.requests]
 
 

@@ -139,6 +139,7 @@ class Case:
     expected: tuple[Expected, ...]
     strap_changes: Mapping = field(default_factory=dict)
     enabled: bool = True
+    mode: int = 0   # TTM
 
     @property
     def straps(self):
@@ -146,10 +147,10 @@ class Case:
         return straps(**self.strap_changes)
 
 
-def case(steps, *, tables, enabled=True, **strap_changes):
+def case(steps, *, tables, enabled=True, mode=0, **strap_changes):
     """A case of (fields of the request, what must come of it); the request is a read of what the tables map."""
     requests = tuple(PlayedRequest(**(dict(source_id=SOURCE_ID, iova=tables.mapped_iova) | fields)) for fields, _ in steps)
-    return Case(tables, requests, tuple(expected for _, expected in steps), strap_changes, enabled)
+    return Case(tables, requests, tuple(expected for _, expected in steps), strap_changes, enabled, mode)
 
 
 def blocked(reason, *, recorded=True):
@@ -167,10 +168,10 @@ def untranslated(hpa):
     return Expected(Status.OK, hpa=hpa, page_size=PageSize.UNTRANSLATED, hit=False)
 
 
-def fault(reason, *, recorded=True, request=(), accesses=EVERY_ACCESS, straps=(), enabled=True, **tables):
+def fault(reason, *, recorded=True, request=(), accesses=EVERY_ACCESS, straps=(), enabled=True, mode=0, **tables):
     """A case that is blocked for one reason, whoever asks."""
     steps = [(dict(access=access) | dict(request), blocked(reason, recorded=recorded)) for access in accesses]
-    return case(steps, tables=Tables(**tables), enabled=enabled, **dict(straps))
+    return case(steps, tables=Tables(**tables), enabled=enabled, mode=mode, **dict(straps))
 
 
 def at(iova):

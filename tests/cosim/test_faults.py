@@ -53,8 +53,10 @@ def model_of(tables, *, straps, enabled=True, mode=0):
         memory.mark_error(page)
 
     def answer(request):
-        return translate(memory, root_table=ROOT_PAGE, straps=straps, translation_enabled=enabled, translation_table_mode=mode, request=Request(
-            request.source_id, request.iova, request.access, request.length_bytes, request.kind, request.pasid_present))
+        asked = Request(request.source_id, request.iova, request.access, request.length_bytes, request.kind,
+                        request.pasid_present)
+        return translate(memory, root_table=ROOT_PAGE, straps=straps, request=asked, translation_enabled=enabled,
+                         translation_table_mode=mode)
 
     return answer
 

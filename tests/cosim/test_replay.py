@@ -76,6 +76,17 @@ def test_one_flipped_bit_of_a_leaf_is_found_in_every_access_that_it_concerns(cop
     assert all(each["walk"][-2].startswith("level 1 entry at ") for each in differences)
 
 
+def test_a_capture_with_an_erroneous_entry_is_played_and_its_faults_are_differences(copied):
+    """Bit 11 of a leaf is reserved: every probe of that page faults, whatever the recording says."""
+    flip(copied, MOVED, 11)
+    expected = [int(probe["iova"], 16) for probe in rows(copied, "probes.csv.gz")
+                if probe["sid"] == "0038" and int(probe["iova"], 16) // PAGE_BYTES == MOVED // PAGE_BYTES]
+    report = replay_capture(copied)
+    assert [each["expected"]["iova"] for each in report["differences"]] == expected
+    assert {each["got"]["fault_reason"] for each in report["differences"]} == {"SECOND_STAGE_RESERVED"}
+    assert report["model_differs"] == 0
+
+
 def test_a_capture_in_scalable_mode_is_refused_with_a_sentence(copied):
     description = json.loads((copied / "capture.json").read_text())
     registers = description["epochs"][0]["regs"]

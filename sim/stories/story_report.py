@@ -85,7 +85,7 @@ def summary_of(story: Story) -> dict[str, Any]:
         "dma_total": sum(device["issued"] for device in story.devices), **totals,
         "wrong": sum(device["wrong"] + device["error"] for device in story.devices),
         "replaced_devices": len(story.new["replaced_devices"]), "zapped_devices": len(story.new["zapped_devices"]),
-        "swap_cycles": _spread(swaps), "blocked_window_cycles": _spread(windows),
+        "swap_cycles": _spread(swaps), "blocked_window_cycles": _spread(windows or [0]),  # nothing was blocked: no window
         "laws": {law: {"status": row["status"], "checks": row["checks"], "violations": row["violation_count"],
                        **({"note": row["note"]} if "note" in row else {}), "first": row["violations"][:3]}
                  for law, row in story.laws.items()},

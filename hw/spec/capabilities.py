@@ -43,7 +43,7 @@ _CAP = {
 }
 _ECAP = {"PT": "pass_through", "SC": "snoop_control", "IRO": "invalidation_offset"}
 _CAP_ALWAYS = ("PSI", "DWD", "DRD")  # the unit always has them
-_ECAP_ALWAYS = ("C",)
+_ECAP_ALWAYS = ("C", "QI", "ADMS")
 
 
 def _value(name, follows, always, straps):
@@ -68,7 +68,8 @@ def ecap_value(straps):
 def straps_from_capabilities(cap, ecap, *, host_address_width=None, fault_records_built=8):
     """Straps that make the unit look like a machine whose CAP and ECAP read so, as far as it can.
 
-    What the unit does not have (queue, interrupt remapping, device-TLB) is not strapped and reads as absent.
+    What the unit does not have (interrupt remapping, device-TLB) is not strapped and reads as absent; what it always has
+    (queue, abort-DMA mode) reads as present.
     Without `host_address_width` the guest's width (MGAW + 1, at most 52) is taken, as the emulator of the captures does.
     """
     def field(name, register, value):

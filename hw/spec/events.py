@@ -26,14 +26,19 @@ class EventKind(enum.IntEnum, shape=5):
     WALK = 7                 # a page walk began [source_id domain_id tag iova hpa = table pointer]
     WALK_RESULT = 8          # ... and ended [same, hpa = table pointer; detail: WalkDetail]
     IOTLB_FILL = 9           # put in the IOTLB [source_id domain_id iova = page base, hpa = page base; detail: FillDetail]
-    MEMORY = 10              # the unit accessed memory [hpa tag; detail: MemoryOperation in bits 1:0]
+    MEMORY = 10              # the unit accessed memory [hpa tag = MemoryClient, client's tag; detail: MemoryOperation in bits 1:0]
     UPDATE = 11              # a store was answered; it took place at its MEMORY event [hpa tag = 1 if swapped; detail: desired]
     INVALIDATION_BEGIN = 12  # from here on it hides what it removes [domain_id source_id; detail: Invalidation]
-    INVALIDATION_END = 13    # completed [same]
+    INVALIDATION_END = 13    # every one that has begun is complete [same, of the one that began last]
     FAULT = 14               # a fault was raised [source_id iova; tag: FaultDisposition; detail: FaultReason in bits 7:0]
     PHASE = 15               # the phase register changed [detail: phase]
     DONE = 16                # the engine judged a DMA [source_id domain_id tag iova hpa; detail: DoneDetail]
-    CONTROL = 17             # translation enable or root table changed [hpa = root table; detail: bit 0 TES, bit 1 SRTP]
+    CONTROL = 17             # translation enable or root table changed [hpa = root table; detail: ControlDetail]
+    DESCRIPTOR = 18          # fetched from the queue and found legal; the head passes it [hpa; tag: DW; detail: its first 16 bytes]
+    MESSAGE = 19             # memory took a store of 4 bytes by the unit itself [hpa; tag: MessageKind; detail: data in bits 31:0]
+    QUEUE_ERROR = 20         # FSTS.IQE, ITE or ICE was set [source_id of the device; tag: QueueTrouble; detail: QueueError]
+    REGISTER = 21            # the host accessed the register window [hpa = offset; tag: RegisterAccess; detail: data in bits 63:0]
+    WAIT_ABANDONED = 22      # a wait that had been fetched will never complete (ITE) [detail: its first 16 bytes]
 
 
 class Event(data.Struct):
@@ -87,7 +92,37 @@ class FaultDisposition(enum.IntEnum, shape=2):
     """FAULT.tag: what became of a fault."""
     RECORDED = 0
     OVERFLOWED = 1        # no free record: FSTS.PFO
-    SUPPRESSED = 2        # fault_processing_disable
+    SUPPRESSED = 2        # fault_processing_disable, or a reason of which no record is made
+
+
+class ControlDetail(data.Struct):
+    """CONTROL.detail."""
+    translation_enabled: 1
+    latched: 1            # SRTP: hpa and the mode have just been latched
+    translation_table_mode: 2
+
+
+class MessageKind(enum.IntEnum, shape=2):
+    """MESSAGE.tag: what was stored."""
+    STATUS = 0               # status data of a wait descriptor
+    FAULT_EVENT = 1          # FEDATA at FEADDR
+    INVALIDATION_EVENT = 2   # IEDATA at IEADDR
+    RESERVED_3 = 3
+
+
+class QueueTrouble(enum.IntEnum, shape=2):
+    """QUEUE_ERROR.tag: which bit of FSTS was set."""
+    QUEUE_ERROR = 0          # IQE
+    TIME_OUT = 1             # ITE
+    COMPLETION_ERROR = 2     # ICE
+
+
+class RegisterAccess(data.Struct):
+    """REGISTER.tag. The data are what was written, or what was read."""
+    write: 1
+    wide: 1                  # 8 bytes
+    error: 1                 # refused: nothing happened
+    violation: 1             # it broke a rule (a protocol error), and was ignored as far as the rule says
 
 
 class Verdict(enum.IntEnum, shape=3):
@@ -117,6 +152,7 @@ EVENT_DETAILS = {
     EventKind.INVALIDATION_BEGIN: Invalidation,
     EventKind.INVALIDATION_END: Invalidation,
     EventKind.DONE: DoneDetail,
+    EventKind.CONTROL: ControlDetail,
 }
 """Layout of `detail` by kind, where it is a Struct (it stands in the low bits)."""
-__all__ += ["FaultDisposition", "Verdict"]
+__all__ += ["FaultDisposition", "Verdict", "ControlDetail", "MessageKind", "QueueTrouble", "RegisterAccess"]

@@ -1,7 +1,8 @@
 """Fault reasons and the fault record. Source: VT-d 4.1, 7.2 and 7.3 (reasons), 11.4.14 (FRCD)."""
 from amaranth.lib import data, enum
 
-__all__ = ["FaultReason", "FaultType", "FaultRecord", "UNQUALIFIED_FAULT_REASONS", "is_qualified"]
+__all__ = ["FaultReason", "FaultType", "FaultRecord", "UNQUALIFIED_FAULT_REASONS",
+           "UNRECORDED_FAULT_REASONS", "is_qualified"]
 
 
 class FaultReason(enum.IntEnum, shape=8):
@@ -23,6 +24,7 @@ class FaultReason(enum.IntEnum, shape=8):
     OUTPUT_IN_INTERRUPT_WINDOW = 0x0E  # the translation lands in 0xFEEx_xxxx
     ROOT_POINTER_INVALID = 0x30
     PASID_IN_LEGACY_MODE = 0x31        # request with PASID while TTM = 00
+    DMA_ABORTED = 0xFF                 # ours: RTADDR.TTM = 11. A reply's reason only; no record is ever made of it
 
 
 UNQUALIFIED_FAULT_REASONS = frozenset({
@@ -30,6 +32,10 @@ UNQUALIFIED_FAULT_REASONS = frozenset({
     FaultReason.ROOT_RESERVED, FaultReason.ROOT_POINTER_INVALID, FaultReason.PASID_IN_LEGACY_MODE,
 })
 """Reasons that are recorded whatever fault_processing_disable says."""
+
+
+UNRECORDED_FAULT_REASONS = frozenset({FaultReason.DMA_ABORTED})
+"""Reasons of which no record is made."""
 
 
 def is_qualified(reason):

@@ -6,13 +6,22 @@ whole at one instant: no reader ever sees half of a 128-bit write.
 from amaranth.lib import data, enum
 
 __all__ = ["QUANTUM_BITS", "QUANTUM_BYTES", "CLIENT_TAG_BITS", "MEMORY_TAG_BITS", "MEMORY_WORD_BITS",
-           "MemoryOperation", "MemoryRequest", "memory_reply_layout"]
+           "MemoryClient", "MemoryOperation", "MemoryRequest", "memory_reply_layout"]
 
 QUANTUM_BITS = 128        # indivisible unit of every access
 QUANTUM_BYTES = 16
 CLIENT_TAG_BITS = 8       # a client's own tag
 MEMORY_TAG_BITS = 11      # the arbiter puts the client's number (3 bits) above the client's tag
 MEMORY_WORD_BITS = (128, 512)  # permitted read widths
+
+
+class MemoryClient(enum.IntEnum, shape=3):
+    """Who of the unit accesses table memory: the number above the client's own tag."""
+    CONTEXT_WALKER = 0
+    PAGE_WALKER = 1
+    UPDATE_PORT = 2        # a CPU's store
+    INVALIDATION_QUEUE = 3 # reads descriptors
+    MESSAGE_WRITER = 4     # status data of waits, event messages
 
 
 class MemoryOperation(enum.Enum, shape=2):

@@ -39,11 +39,15 @@ def test_the_unit_reads_the_same_capabilities_as_the_machine_that_it_is_strapped
     assert cap_value(decode(Straps, straps_from_capabilities(cap, ECAP))) == cap
 
 
+def test_the_unit_always_claims_its_queue_and_the_abort_mode():
+    assert ecap_value(decode(Straps, straps_from_capabilities(CAP_48_BIT, ECAP))) == 0x10_0000_0000_0F43
+    assert ecap_value(decode(Straps, straps_from_capabilities(0, 0))) == 0x10_0000_0000_0003
+
+
 def test_the_unit_does_not_claim_what_it_does_not_have():
-    assert ecap_value(decode(Straps, straps_from_capabilities(CAP_48_BIT, ECAP))) == 0xF41
     everything = decode(Straps, straps_from_capabilities(0xFFFF_FFFF_FFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF))
     assert cap_value(everything) == 0x80FF_07_8F_FF7F_1F87
-    assert ecap_value(everything) == 0x3_FFC1
+    assert ecap_value(everything) == 0x10_0000_0003_FFC3
 
 
 def test_fault_records_are_at_most_those_that_were_built():

@@ -2,7 +2,7 @@
 import pytest
 
 from hw.spec.codec import decode, encode
-from hw.spec.faults import FaultReason, FaultRecord, FaultType, is_qualified
+from hw.spec.faults import UNRECORDED_FAULT_REASONS, FaultReason, FaultRecord, FaultType, is_qualified
 from tests.hw.spec.layouts import rows, size
 
 NUMBERS = {
@@ -15,7 +15,12 @@ NUMBERS = {
 
 
 def test_fault_reasons_are_numbered_as_in_the_specification():
-    assert {reason.name: reason.value for reason in FaultReason} == {"NONE": 0, **NUMBERS}
+    ours = {"NONE": 0, "DMA_ABORTED": 0xFF}
+    assert {reason.name: reason.value for reason in FaultReason} == ours | NUMBERS
+
+
+def test_of_an_aborted_dma_no_record_is_made():
+    assert {FaultReason.DMA_ABORTED} == UNRECORDED_FAULT_REASONS
 
 
 @pytest.mark.parametrize("number", [0x2, 0x3, 0x4, 0x5, 0x6, 0x7, 0xB, 0xC, 0xD, 0xE])

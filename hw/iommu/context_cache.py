@@ -1,4 +1,8 @@
-"""The context cache: what the context entries of devices said when they were last read."""
+"""The context cache: what the context entries of devices said when they were last read.
+
+In caching mode it also holds, under domain ID 0, that an entry was not legal, and why (VT-d 4.1, 6.1): ordinary lines,
+which every invalidation that covers that domain removes.
+"""
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -8,7 +12,6 @@ from hw.iommu.messages import Context, ContextFill, EventPort, FillPort, Invalid
 from hw.iommu.tagged_cache import TaggedCache
 from hw.lib.match import fold, one_hot_select
 from hw.spec.events import ContextDetail, EventKind
-from hw.spec.faults import FaultReason
 from hw.spec.invalidation import InvalidationKind
 from hw.spec.tables import PAGE_BITS
 
@@ -97,7 +100,7 @@ class ContextCache(wiring.Component):
             event.source_id.eq(cache.filled_line.source_id),
             event.domain_id.eq(context.domain_id),
             event.hpa.eq(context.table_pointer << PAGE_BITS),
-            detail.fault_reason.eq(FaultReason.NONE),
+            detail.fault_reason.eq(context.fault_reason),
             detail.translation_type.eq(context.translation_type),
             detail.address_width.eq(context.address_width),
         ]

@@ -58,7 +58,8 @@ class ContextWalker(wiring.Component):
     walk_requests
         The others, with their context.
     fill
-        A context for the context cache: legal and unmarked, whatever becomes of the request.
+        A context for the context cache: legal and unmarked, whatever becomes of the request. In caching mode
+        also what is wrong with an entry that was read and is not legal, under domain ID 0. A memory error is never cached.
     memory_requests, memory_replies
         Table memory; the tag is the slot. Replies are always taken.
     control
@@ -81,7 +82,7 @@ class ContextWalker(wiring.Component):
     accepted, or waits for `walk_requests`, in a cycle with `begin` is marked by any invalidation; so `marked` of an
     offered walk request may rise. A fill in the cycle of `begin` still goes out; one cycle later the mark stops it.
 
-    Source: VT-d 4.1, 3.4.2 (legacy mode), 9.1, 9.3, 7.2 (reasons and their order).
+    Source: VT-d 4.1, 3.4.2 (legacy mode), 6.1 (caching mode), 9.1, 9.3, 7.2 (reasons and their order).
     """
 
     def __init__(self, config, *, chunk_bits=128):
@@ -147,7 +148,7 @@ class ContextWalker(wiring.Component):
         result_waits = Signal()
         descending = Signal()
         deciding = Signal()
-        legal = Signal()
+        cacheable = Signal()
         reason = Signal(FaultReason)
         known = Signal(Context)
         with m.If(~at_context.bit_select(slot, 1)):
@@ -156,12 +157,15 @@ class ContextWalker(wiring.Component):
                 descending.eq(arrived.valid & (root_reason == FaultReason.NONE)),
             ]
         with m.Elif(context_reason == FaultReason.NONE):
-            m.d.comb += [legal.eq(1), reason.eq(request_reason), known.eq(context)]
+            m.d.comb += [cacheable.eq(1), reason.eq(request_reason), known.eq(context)]
         with m.Else():
-            m.d.comb += [
-                reason.eq(context_reason),
-                known.fault_processing_disable.eq(context.fault_processing_disable & ~arrived.payload.error),
-            ]
+            m.d.comb += reason.eq(context_reason)
+            with m.If(~arrived.payload.error):
+                m.d.comb += [
+                    cacheable.eq(self.straps.caching_mode),
+                    known.fault_processing_disable.eq(context.fault_processing_disable),
+                    known.fault_reason.eq(context_reason),
+                ]
         m.d.comb += deciding.eq(arrived.valid & ~descending & ~result_waits)
 
         # Accept: into the lowest free slot, in cycles in which no fetch goes on to its context entry.
@@ -207,11 +211,11 @@ class ContextWalker(wiring.Component):
         # The end of a fetch: a fill unless marked; a result always, which then waits for its taker.
         marked = marks.bit_select(slot, 1)
         m.d.comb += [
-            self.fill.valid.eq(deciding & legal & ~marked),
+            self.fill.valid.eq(deciding & cacheable & ~marked),
             self.fill.payload.source_id.eq(request.source_id),
             self.fill.payload.pasid_present.eq(request.pasid_present),
             self.fill.payload.pasid.eq(Mux(request.pasid_present, request.pasid, 0)),
-            self.fill.payload.context.eq(context),
+            self.fill.payload.context.eq(known),
         ]
         result = Signal(WalkRequest)
         result_reason = Signal(FaultReason)

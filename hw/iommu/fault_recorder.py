@@ -7,7 +7,7 @@ from hw.iommu.messages import EventPort, FaultReport
 from hw.spec.capabilities import Straps
 from hw.spec.dma import Access
 from hw.spec.events import EventKind, FaultDisposition
-from hw.spec.faults import UNQUALIFIED_FAULT_REASONS, FaultRecord, FaultType
+from hw.spec.faults import UNQUALIFIED_FAULT_REASONS, UNRECORDED_FAULT_REASONS, FaultRecord, FaultType
 from hw.spec.tables import PAGE_BITS
 
 __all__ = ["FaultRecorder", "FaultRegisterPort"]
@@ -24,8 +24,10 @@ class FaultRegisterPort(Signature):
         Software wrote 1 to FSTS.PFO.
     overflow, pending, first_pending
         FSTS.PFO, PPF and FRI.
+    remains
+        A record or PFO is left once what software clears in this cycle has been cleared.
     raised
-        One cycle: there is a cause where there was none before, so a fault event is due.
+        One cycle: there is a record where none remained, so a fault event is due unless there is another cause.
     """
 
     def __init__(self):
@@ -37,6 +39,7 @@ class FaultRegisterPort(Signature):
             "overflow": In(1),
             "pending": In(1),
             "first_pending": In(8),
+            "remains": In(1),
             "raised": In(1),
         })
 
@@ -45,8 +48,9 @@ class FaultRecorder(wiring.Component):
     """Keep one record per fault, in arrival order, until software clears it. Nothing is collapsed.
 
     A fault is dropped while FSTS.PFO is set, and sets PFO if the next record still has its F. It leaves no trace in
-    the registers if its context has fault processing disabled and its reason is a qualified one. The index of the
-    next record is the unit's own: neither software nor translation enable moves it.
+    the registers if its reason is never recorded, whatever PFO says, or if it is a qualified one and its context has
+    fault processing disabled. The index of the next record is the unit's own: neither software nor translation enable
+    moves it.
 
     Parameters
     ----------
@@ -112,9 +116,11 @@ class FaultRecorder(wiring.Component):
         # What becomes of the fault of this cycle.
         disposition = Signal(FaultDisposition)
         keep = Signal()
-        with m.If(overflow_remains):
+        with m.If(self._is_one_of(report, UNRECORDED_FAULT_REASONS)):
+            m.d.comb += disposition.eq(FaultDisposition.SUPPRESSED)
+        with m.Elif(overflow_remains):
             m.d.comb += disposition.eq(FaultDisposition.OVERFLOWED)
-        with m.Elif(report.fault_processing_disable & self._qualified(report)):
+        with m.Elif(report.fault_processing_disable & ~self._is_one_of(report, UNQUALIFIED_FAULT_REASONS)):
             m.d.comb += disposition.eq(FaultDisposition.SUPPRESSED)
         with m.Elif(remaining.bit_select(following, 1)):
             m.d.comb += disposition.eq(FaultDisposition.OVERFLOWED)
@@ -139,7 +145,8 @@ class FaultRecorder(wiring.Component):
             registers.overflow.eq(overflow),
             registers.pending.eq(recorded.any()),
             registers.first_pending.eq(first_pending),
-            registers.raised.eq(keep & ~remaining.any()),
+            registers.remains.eq(remaining.any() | overflow_remains),
+            registers.raised.eq(keep & ~registers.remains),
         ]
         self._fill(m, write_port.data, report)
 
@@ -155,9 +162,9 @@ class FaultRecorder(wiring.Component):
         return m
 
     @staticmethod
-    def _qualified(report):
-        """1 if fault_processing_disable may suppress the record of this reason."""
-        return ~Cat(report.fault_reason == reason for reason in UNQUALIFIED_FAULT_REASONS).any()
+    def _is_one_of(report, reasons):
+        """1 if the report's reason is one of these."""
+        return Cat(report.fault_reason == reason for reason in reasons).any()
 
     @staticmethod
     def _fill(m, record, report):

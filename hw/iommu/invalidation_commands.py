@@ -3,6 +3,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.iommu.messages import InvalidationStep
 from hw.lib.csr import register_layout
 from hw.spec.capabilities import Straps
 from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind
@@ -16,15 +17,16 @@ class InvalidationCommands(wiring.Component):
 
     Granularity 0 invalidates nothing and is answered 0. A page-selective request for more than 2**MAMV pages is
     performed and answered as a domain-selective one, which covers it. SRTP under ESRTPS takes two: the whole context
-    cache, then the whole IOTLB, drained.
+    cache, then the whole IOTLB, drained. Turning translation off takes the second of these. Each is followed by a fence
+    of its own, which tells that it has completed.
 
     Members
     -------
     ccmd, iva, iotlb
         The registers. They must stand still while `busy`.
-    start_context, start_iotlb, start_root
-        One cycle: ICC, IVT or SRTP was written; the registers hold the command from the next cycle on. The first two
-        never come while `busy`, the third may.
+    start_context, start_iotlb, start_root, start_disable
+        One cycle: ICC, IVT or SRTP was written, or TE falls; the registers hold the command from the next cycle on. The
+        first two never come while `busy`, the others may.
     context_pending, iotlb_pending, root_pending
         Not completed yet.
     busy
@@ -32,14 +34,14 @@ class InvalidationCommands(wiring.Component):
     context_performed, iotlb_performed
         CAIG and IAIG: of the command completed last.
     invalidations, invalidation_done
-        The next one is offered after the pulse for the one before.
+        An invalidation, then a fence, until it is `done`; the next one is offered after that.
     straps
         `esrtps` and `max_address_mask`.
 
     Timing
     ------
-    An invalidation is offered two cycles after its start, `pending` falls two cycles after `invalidation_done`; a
-    refused command is pending for three cycles.
+    An invalidation is offered two cycles after its start, its fence in the cycle after it was taken; `pending` falls two
+    cycles after `invalidation_done`; a refused command is pending for three cycles.
     """
 
     def __init__(self):
@@ -58,7 +60,7 @@ class InvalidationCommands(wiring.Component):
             "busy": Out(1),
             "context_performed": Out(Granularity),
             "iotlb_performed": Out(Granularity),
-            "invalidations": Out(stream.Signature(Invalidation)),
+            "invalidations": Out(stream.Signature(InvalidationStep)),
             "invalidation_done": In(1),
         })
 
@@ -81,7 +83,7 @@ class InvalidationCommands(wiring.Component):
         # ICC and IVT are never pending together, and neither begins to be while SRTP has steps to do: whichever of
         # them is pending goes first, and is the one that is answered.
         chosen = Signal(Invalidation)
-        m.d.comb += self.invalidations.payload.eq(chosen)
+        m.d.comb += self.invalidations.payload.invalidation.eq(chosen)
         context_command, iotlb_command, root_command = self._commands(m, root_steps)
         with m.FSM(name="invalidation_commands"):
             with m.State("IDLE"):
@@ -99,7 +101,11 @@ class InvalidationCommands(wiring.Component):
                 with m.Else():
                     m.d.comb += self.invalidations.valid.eq(1)
                     with m.If(self.invalidations.ready):
-                        m.next = "WAIT"
+                        m.next = "FENCE"
+            with m.State("FENCE"):
+                m.d.comb += [self.invalidations.valid.eq(1), self.invalidations.payload.fence.eq(1)]
+                with m.If(self.invalidations.ready):
+                    m.next = "WAIT"
             with m.State("WAIT"):
                 with m.If(self.invalidation_done):
                     m.next = "ANSWER"

@@ -38,7 +38,8 @@ class Iotlb(wiring.Component):
     iova_page
         Page to look up.
     compared
-        In the next cycle: domain under which, and permissions that a line must have; one that lacks any does not match.
+        In the next cycle: domain under which, and permissions that a line must have; one that lacks any does not match,
+        unless it has none at all: it says that the page is not present (caching mode).
     hit, line
         In the cycle after that: whether and what is cached. The smallest page wins where several sizes match.
     fill, invalidation
@@ -53,7 +54,7 @@ class Iotlb(wiring.Component):
     One lookup per cycle: index, compare, select. A lookup sees the cache as it stands in its compare cycle; it is for
     that cycle that TaggedCache states the races.
 
-    Source: VT-d 4.1, 6.2.1 (tags), 6.5.1.2 (granularities); ours (organisation).
+    Source: VT-d 4.1, 6.1 (caching mode), 6.2.1 (tags), 6.5.1.2 (granularities); ours (organisation).
     """
 
     def __init__(self, config):
@@ -114,8 +115,9 @@ class Iotlb(wiring.Component):
             m.d.sync += lines.eq(array.lines)
             for way in range(ways):
                 line = array.lines[way]
-                m.d.sync += matched[way].eq(array.matched[way] & (line.readable | ~self.compared.needs_read)
-                                            & (line.writable | ~self.compared.needs_write))
+                m.d.sync += matched[way].eq(array.matched[way] & (
+                    (~line.readable & ~line.writable)
+                    | (line.readable | ~self.compared.needs_read) & (line.writable | ~self.compared.needs_write)))
             hits.append(matched.any())
             candidates.append(one_hot_select(matched, [lines[way] for way in range(ways)]))
 

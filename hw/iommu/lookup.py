@@ -11,7 +11,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.iommu.checks import Settled, request_fault, settled_without_context
+from hw.iommu.checks import Settled, not_present_fault, request_fault, settled_without_context
 from hw.iommu.context_cache import ContextCache
 from hw.iommu.iotlb import IOVA_PAGE_BITS, Iotlb
 from hw.iommu.messages import (
@@ -66,7 +66,8 @@ class Lookup(wiring.Component):
     retires
         From outside, always taken.
     answers
-        Hits, pass-through, translation off, interrupts, and what the checks refuse, in the order of requests.
+        Hits, pass-through, translation off, interrupts, and what the checks refuse, in the order of requests. In caching
+        mode also what a cache says is not present, or not legal.
     walk_requests
         Context known and legal, no sufficient line in the IOTLB.
     context_requests
@@ -95,9 +96,9 @@ class Lookup(wiring.Component):
     A request compared in the cycle in which an invalidation begins sees everything and takes the old colour; a later
     one sees nothing that is covered and takes the new colour. Whatever was compared up to and in that cycle and leaves
     for a walker then or later is marked. A line of the IOTLB whose permission does not suffice is a miss: the walk
-    decides, so that a fault always comes from the tables as they are now.
+    decides, so that a fault comes from the tables as they are now; in caching mode it may come from a cache.
 
-    Source: VT-d 4.1, 6.2 (caching); ours (organisation).
+    Source: VT-d 4.1, 6.1 and 6.2 (caching); ours (organisation).
     """
 
     def __init__(self, config):
@@ -237,5 +238,7 @@ class Lookup(wiring.Component):
                     answer.page.eq(iotlb.line.page),
                     answer.hit.eq(1),
                 ]
+                with m.If(~iotlb.line.readable & ~iotlb.line.writable):
+                    m.d.comb += answer.fault_reason.eq(not_present_fault(selected.transaction.request))
             with m.Else():
                 m.d.comb += walking.eq(1)

@@ -8,15 +8,17 @@
 Source: ours.
 """
 from amaranth.lib import data
-from amaranth.lib.wiring import Out, Signature
+from amaranth.lib.wiring import In, Out, Signature
 
 from hw.spec.dma import DmaRequest
-from hw.spec.events import Event
+from hw.spec.events import Event, MessageKind
 from hw.spec.faults import FaultReason
+from hw.spec.invalidation import Invalidation, QueueError, TranslationTableMode
 from hw.spec.tables import PageSize, TranslationType
 
 __all__ = ["Context", "Transaction", "WalkRequest", "Answer", "ContextFill", "IotlbFill", "FaultReport",
-           "UnitControl", "CachesOff", "EventPort", "FillPort", "InvalidationPort"]
+           "UnitControl", "InvalidationStep", "Message", "CachesOff", "EventPort", "FillPort", "InvalidationPort",
+           "QueuePort"]
 
 
 class Context(data.Struct):
@@ -26,6 +28,7 @@ class Context(data.Struct):
     domain_id: 16
     table_pointer: 40            # page number of the top table
     fault_processing_disable: 1
+    fault_reason: FaultReason    # NONE: a legal entry; otherwise domain ID and pointer are zero
 
 
 class Transaction(data.Struct):
@@ -57,7 +60,7 @@ class Answer(data.Struct):
 
 
 class ContextFill(data.Struct):
-    """A context entry to be cached."""
+    """A context entry to be cached; one that is not legal only in caching mode."""
     source_id: 16
     pasid_present: 1
     pasid: 20
@@ -65,7 +68,7 @@ class ContextFill(data.Struct):
 
 
 class IotlbFill(data.Struct):
-    """A translation to be cached."""
+    """A translation to be cached; in caching mode also the lack of one, neither readable nor writable, always of 4 KiB."""
     domain_id: 16
     iova_page: 45                # IOVA[56:12]; low bits are ignored in superpages
     page_size: PageSize          # never UNTRANSLATED
@@ -85,8 +88,21 @@ class FaultReport(data.Struct):
 class UnitControl(data.Struct):
     """State of the register block that the path of a request obeys."""
     translation_enabled: 1       # GSTS.TES
-    translation_table_mode: 2    # TTM as latched by SRTP: 00 legacy; anything else blocks every request
+    translation_table_mode: TranslationTableMode  # as latched by SRTP: anything but LEGACY blocks every DMA
     root_table: 40               # page number, as latched by SRTP
+
+
+class InvalidationStep(data.Struct):
+    """What the invalidator is asked for: to begin an invalidation, or to tell when everything that has begun is complete."""
+    fence: 1
+    invalidation: Invalidation   # unless `fence`
+
+
+class Message(data.Struct):
+    """A store of 4 bytes by the unit itself: status data of a wait, or an event message (VT-d 6.5.2.8, 11.4.11)."""
+    kind: MessageKind
+    address: 64                  # byte address, a multiple of 4
+    data: 32
 
 
 class CachesOff(data.Struct):
@@ -116,13 +132,48 @@ class InvalidationPort(Signature):
     `begin` is high for one cycle, with the payload; the payload then holds until the next `begin`.
     In the cycle of `begin` nothing is hidden yet; from the next cycle on the removed entries answer no lookup, and what
     was in flight is marked. Each listener answers with its own `busy`, high from the cycle after `begin` until its
-    scan has ended. `colour` is the colour that lookups take in this cycle; it changes in the cycle after a `begin`.
+    scan has ended. `colour` is the colour that lookups take in this cycle; it changes only after a fence, and never
+    before the cycle after the last `begin` ahead of it.
     """
 
     def __init__(self):
-        from hw.spec.invalidation import Invalidation
         super().__init__({
             "begin": Out(1),
             "payload": Out(Invalidation),
             "colour": Out(1),
+        })
+
+
+class QueuePort(Signature):
+    """Between the register block (which drives the Out members) and the invalidation queue.
+
+    enabled
+        Descriptors may be fetched. When it falls, what has been fetched is still executed; then the head returns to 0.
+    tail, base, size_log2, wide
+        IQT.QT, IQA.IQA, IQA.QS and IQA.DW. All but `tail` stand still while `enabled` or not `drained`.
+    table_mode
+        As latched by SRTP.
+    held
+        FSTS.IQE or ITE is set: nothing is fetched.
+    head
+        IQH.QH: 16-byte units, fetched but perhaps not executed.
+    drained
+        Nothing that was fetched, or is being fetched, is left to be executed.
+    queue_error, queue_error_cause
+        One cycle: set FSTS.IQE. The head stands still.
+    timed_out, timed_out_source; completion_error, completion_error_source
+        One cycle: set FSTS.ITE; FSTS.ICE. With the source ID of the device that did not answer; that answered so.
+    wait_completed
+        One cycle: a wait with IF has completed, its status data, if any, is in memory.
+    """
+
+    def __init__(self):
+        super().__init__({
+            "enabled": Out(1), "tail": Out(15), "base": Out(40), "size_log2": Out(3), "wide": Out(1),
+            "table_mode": Out(TranslationTableMode), "held": Out(1),
+            "head": In(15), "drained": In(1),
+            "queue_error": In(1), "queue_error_cause": In(QueueError),
+            "timed_out": In(1), "timed_out_source": In(16),
+            "completion_error": In(1), "completion_error_source": In(16),
+            "wait_completed": In(1),
         })

@@ -21,6 +21,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.iommu.checks import in_interrupt_window
 from hw.iommu.coverage import covers_context, covers_translation
 from hw.iommu.messages import Answer, EventPort, FillPort, InvalidationPort, IotlbFill, WalkRequest
 from hw.iommu.walk_step import second_stage_entry_address, second_stage_step, select_second_stage_entry
@@ -69,7 +70,11 @@ class PageWalker(wiring.Component):
     answers
         One per request, in the order in which the walks end. `context` is the request's own.
     fill
-        A translation for the IOTLB: of walks that ended without a fault and unmarked.
+        A translation for the IOTLB: of walks that ended without a fault and unmarked, unless all of it is a page of the
+        interrupt window, which no request may reach: the next one reads the tables again. A superpage around the window
+        is filled, and the reply former blocks what meets the window. In caching mode also the lack of a translation:
+        4 KiB, neither readable nor writable, where an unmarked walk met an entry that is not present. No other fault
+        is cached.
     memory_requests, memory_replies
         Table memory; the tag is the slot. Replies are always taken, one a cycle.
     straps, invalidation
@@ -89,7 +94,7 @@ class PageWalker(wiring.Component):
     invalidation covers it: each slot has a mark for each page size, since it is not known which size the walk will find.
     A fill in the cycle of `begin` still goes out; one cycle later the mark stops it. An answer is never stopped.
 
-    Source: VT-d 4.1, 3.7 (second stage), 6.2 (what may be cached), 7.2 (reasons).
+    Source: VT-d 4.1, 3.7 (second stage), 3.14 (interrupt window), 6.1 and 6.2 (what may be cached), 7.2 (reasons).
     """
 
     def __init__(self, config):
@@ -208,26 +213,29 @@ class PageWalker(wiring.Component):
 
         # The end of a walk: a fill unless marked, an answer always.
         translated = Signal()
+        missing = Signal()      # an entry that is not present
         page_size = Signal(PageSize)
         marked = Signal()
         m.d.comb += [
             translated.eq(ending & (fault == FaultReason.NONE)),
+            missing.eq(ending & ~reply.error & ~entry.readable & ~entry.writable),
             marked.eq(marks[reply.tag[:slot_bits]].bit_select(page_size, 1)),
         ]
         with m.If(translated):
             m.d.comb += page_size.eq(walk.level - 1)
+        answer = done.i.payload.answer
         fill = self.fill.payload
+        unreachable = (page_size == PageSize.SIZE_4K) & in_interrupt_window(entry.address)
         m.d.comb += [
-            self.fill.valid.eq(translated & ~marked),
+            self.fill.valid.eq(((translated & ~unreachable) | (missing & self.straps.caching_mode)) & ~marked),
             fill.domain_id.eq(context.domain_id),
             fill.iova_page.eq(request.iova[PAGE_BITS:]),
             fill.page_size.eq(page_size),
-            fill.page.eq(entry.address),
+            fill.page.eq(answer.page),
             fill.readable.eq(walk.readable & entry.readable),
             fill.writable.eq(walk.writable & entry.writable),
             fill.table_pointer.eq(context.table_pointer),
         ]
-        answer = done.i.payload.answer
         m.d.comb += [
             done.i.valid.eq(ending),  # one place per slot: always ready
             done.i.payload.slot.eq(reply.tag),

@@ -1,72 +1,45 @@
-"""The registers of hw.spec.registers as hardware: software's way in. Source: VT-d 4.1, 11.4.
+"""What the registers set off, and where they get what they show. Source: VT-d 4.1, 11.4.
 
 ::
 
-    accesses --> bus decode --> Csr per register --+--> GCMD handshake -------> control
-    replies <-------- read mux <-------------------+--> CCMD, IVA, IOTLB, SRTP --> invalidations, <-- invalidation_done
-                                                   +--> FECTL, FEDATA, FEADDR ---> messages
-                                                   +--> FSTS, FRCD <-- faults --> FaultRecorder
+    accesses --> register_file --+--> GCMD, RTADDR -------> global_command ------> control
+    replies <--------/           +--> CCMD, IVA, IOTLB ---> invalidation_commands -> invalidations, <-- invalidation_done
+                                 +--> IQA, IQT -----------> queue (IQH, IQE, ICE, ITE and IWC come back)
+                                 +--> FSTS, FRCD <--------> faults
+                                 +--> FECTL, FEDATA, ... -> fault_event ---------> fault_messages
+                                 +--> IECTL, IEDATA, ... -> invalidation_event --> invalidation_messages
 """
-from functools import reduce
-from operator import or_
-
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, flipped
 
+from hw.iommu.event_control import EventControl
 from hw.iommu.fault_recorder import FaultRegisterPort
+from hw.iommu.global_command import GlobalCommand
 from hw.iommu.invalidation_commands import InvalidationCommands
-from hw.iommu.messages import EventPort, UnitControl
-from hw.lib.csr import Csr
+from hw.iommu.messages import EventPort, InvalidationStep, Message, QueuePort, UnitControl
+from hw.iommu.register_file import RegisterFile
 from hw.lib.stream import connect_stream
-from hw.spec.bench import HOST_ADDRESS_BITS, HostReply, HostRequest
+from hw.spec.bench import HostReply, HostRequest
 from hw.spec.capabilities import Straps, cap_value, ecap_value
-from hw.spec.events import EventKind
-from hw.spec.invalidation import Invalidation
-from hw.spec.registers import REGISTER_WINDOW_BYTES, REGISTERS, Base
-from hw.spec.tables import PAGE_BITS
+from hw.spec.events import MessageKind
 
-__all__ = ["Message", "RegisterBlock"]
-
-_LANE_BITS = 32   # every register stands on whole lanes of 4 bytes, in rows of four
-_LANES = 4
-_INVALIDATION_REGISTERS = ("CCMD", "IVA", "IOTLB")
-
-
-class _Address(data.Struct):
-    """An address in the window."""
-
-    byte: 2
-    lane: 2
-    row: HOST_ADDRESS_BITS - 4
-
-
-class Message(data.Struct):
-    """A fault event message: a store of `data` to `address` (VT-d 11.4.11)."""
-
-    address: 64
-    data: 32
+__all__ = ["RegisterBlock"]
 
 
 class RegisterBlock(wiring.Component):
     """VT-d registers, and what a write to one of them sets off.
 
-    Accesses: 4 bytes anywhere, 8 bytes to a 64-bit register or to half a fault record. `error` answers an access that
-    is misaligned, beyond the window, or 8 bytes wide where a 32-bit register stands; it reads zero and does nothing.
-    So does an access where there is no register, without `error`. A command (ICC, IVT, F) belongs to the write that
-    carries its high half. The straps must keep the fault records, the invalidation registers and the fixed ones apart;
-    registers that overlap all the same are written together and read ORed.
+    How they are accessed: `RegisterFile`. What GCMD may ask for: `GlobalCommand`. What ICC, IVT and SRTP invalidate:
+    `InvalidationCommands`. When a message is sent: `EventControl`.
 
-    GCMD takes one change at a time. A write that changes two things, or something while SRTP is under way, or that
-    asks for what the unit does not have, is a protocol error: it does nothing at all. RTADDR takes effect with
-    SRTP only; of the table's address the bits above 51 do not exist. With ESRTPS, SRTP invalidates the context cache
-    and then the IOTLB, both whole, before RTPS is set.
+    CCMD, IVA and IOTLB stand still while any invalidation by registers is pending, SRTP's included, and while
+    GSTS.QIES is set; IQA stands still while GSTS.QIES is set: a write to one of them is then a protocol error and
+    ignored. RTADDR takes effect with SRTP only; of the table's address the bits above 51 do not exist.
 
-    CCMD, IVA and IOTLB stand still while any invalidation is pending, SRTP's included: a write to one of them is then
-    a protocol error and ignored. What is refused and what is widened: `InvalidationCommands`.
-
-    FECTL.IP is set when an event is due, and cleared when its message is handed to `messages` (with IM = 0, in the
-    next cycle, or when the message before it has been taken) or when no cause is left.
+    The causes of a fault event are PFO, PPF, IQE, ICE and ITE. It is raised by one that is set when none was left; the
+    invalidation event likewise by IWC. IQERCD shows what set the bit: what happens again while IQE, ICE or ITE is set
+    leaves no trace.
 
     Parameters
     ----------
@@ -76,35 +49,32 @@ class RegisterBlock(wiring.Component):
     Members
     -------
     accesses, replies
-        One reply per access, in order; for a write, its data is zero. Addresses are relative to the window.
+        One reply per access, in order. Addresses are relative to the window.
     straps
         Constant from the first access on.
     control
         What the path of a request obeys.
     invalidations, invalidation_done
-        One at a time: the next is offered after the pulse for the one before.
+        An invalidation and its fence, one pair at a time; the pulse says that the fence has been passed.
+    queue
+        To the invalidation queue.
     faults
         To the fault recorder.
-    messages
-        Fault events.
-    protocol_errors
-        Writes that broke a rule above; stands still at its largest value.
-    events[0]
-        CONTROL, in the first cycle of a changed TES or a newly latched root table; `hpa` is the table's byte address.
-
-    Timing
-    ------
-    An access is accepted when the reply before it has been taken; its reply is offered in the next cycle, with what it
-    read in the cycle of acceptance. The effect of a write is visible in the cycle of its reply. No combinational
-    path from `replies.ready`.
+    fault_messages, invalidation_messages
+        Events, to be stored.
+    protocol_error
+        One cycle, of a write that breaks a rule of the programming interface.
+    events
+        CONTROL, REGISTER: in the cycle in which the access is accepted.
 
     Races
     -----
-    An event that is raised in the cycle in which IP would be cleared sets it.
+    What software clears in a cycle is cleared before what happens in that cycle is looked at: set beats clear, and it
+    raises its event if the clearing had left no cause.
 
     Source
     ------
-    VT-d 4.1, 11.4; one change at a time: 11.4.4.1.
+    VT-d 4.1, 11.4; events: 7.4 and 6.5.2.8; the queue's errors: 6.5.2.12, 11.4.9.9.
     """
 
     def __init__(self, config):
@@ -114,171 +84,140 @@ class RegisterBlock(wiring.Component):
             "replies": Out(stream.Signature(HostReply)),
             "straps": In(Straps),
             "control": Out(UnitControl),
-            "invalidations": Out(stream.Signature(Invalidation)),
+            "invalidations": Out(stream.Signature(InvalidationStep)),
             "invalidation_done": In(1),
+            "queue": Out(QueuePort()),
             "faults": Out(FaultRegisterPort()),
-            "messages": Out(stream.Signature(Message)),
-            "protocol_errors": Out(16),
-            "events": Out(EventPort()).array(1),
+            "fault_messages": Out(stream.Signature(Message)),
+            "invalidation_messages": Out(stream.Signature(Message)),
+            "protocol_error": Out(1),
+            "events": Out(EventPort()).array(2),
         })
 
     def elaborate(self, platform):
         m = Module()
-        csrs = {}
-        for name, row in REGISTERS.items():
-            m.submodules[name.lower()] = csrs[name] = Csr(row)
-        straps = Signal(Straps)
-        m.d.comb += [
-            straps.eq(self.straps),
-            csrs["CAP"].state.eq(cap_value(straps)),
-            csrs["ECAP"].state.eq(ecap_value(straps)),
-        ]
+        m.submodules.register_file = file = RegisterFile()
+        m.submodules.global_command = command = GlobalCommand()
+        m.submodules.invalidation_commands = invalidation = InvalidationCommands()
+        m.submodules.fault_event = fault_event = EventControl(kind=MessageKind.FAULT_EVENT)
+        m.submodules.invalidation_event = invalidation_event = EventControl(kind=MessageKind.INVALIDATION_EVENT)
+        registers, straps = file.registers, Signal(Straps)
+
+        m.d.comb += straps.eq(self.straps)
         with m.If(self.straps.fault_records >= self._fault_records):
             m.d.comb += straps.fault_records.eq(self._fault_records - 1)
-
-        m.submodules.invalidation = invalidation = InvalidationCommands()
+        connect_stream(m, src=flipped(self).accesses, dst=file.accesses)
+        connect_stream(m, src=file.replies, dst=flipped(self).replies)
         connect_stream(m, src=invalidation.invalidations, dst=flipped(self).invalidations)
+        connect_stream(m, src=fault_event.messages, dst=flipped(self).fault_messages)
+        connect_stream(m, src=invalidation_event.messages, dst=flipped(self).invalidation_messages)
         m.d.comb += [
-            invalidation.straps.eq(straps),
-            invalidation.ccmd.eq(csrs["CCMD"].value),
-            invalidation.iva.eq(csrs["IVA"].value),
-            invalidation.iotlb.eq(csrs["IOTLB"].value),
-            invalidation.start_context.eq(csrs["CCMD"].commands.ICC),
-            invalidation.start_iotlb.eq(csrs["IOTLB"].commands.IVT),
-            invalidation.invalidation_done.eq(self.invalidation_done),
-            csrs["CCMD"].state.ICC.eq(invalidation.context_pending),
-            csrs["CCMD"].state.CAIG.eq(invalidation.context_performed),
-            csrs["IOTLB"].state.IVT.eq(invalidation.iotlb_pending),
-            csrs["IOTLB"].state.IAIG.eq(invalidation.iotlb_performed),
+            file.straps.eq(straps),
+            file.invalidation_locked.eq(invalidation.busy | command.status.QIES),
+            file.queue_locked.eq(command.status.QIES),
+            file.violation.eq(command.violation),
+            registers.CAP.state.eq(cap_value(straps)),
+            registers.ECAP.state.eq(ecap_value(straps)),
+            self.protocol_error.eq(file.protocol_error),
+            self.control.eq(command.control),
         ]
+        for event, source in zip(self.events, (command.events[0], file.events[0]), strict=True):
+            m.d.comb += [event.valid.eq(source.valid), event.payload.eq(source.payload)]
 
-        violations = Cat(
-            self._decode(m, csrs, straps, frozen=invalidation.busy),
-            self._obey_global_command(m, csrs, invalidation))
-        with m.If(violations.any() & ~self.protocol_errors.all()):
-            m.d.sync += self.protocol_errors.eq(self.protocol_errors + 1)
-        self._show_faults(m, csrs)
+        self._connect_commands(m, registers, straps, command, invalidation)
+        held, queue_remains, queue_raised = self._connect_queue(m, registers, command, invalidation_event)
+        self._connect_faults(m, file, fault_event, queue_remains, queue_raised)
+        m.d.comb += [self.queue.held.eq(held), command.queue_held.eq(held)]
+        for name, control in (("FE", fault_event), ("IE", invalidation_event)):
+            ctl, message_data, low, high = (getattr(registers, name + part) for part in ("CTL", "DATA", "ADDR", "UADDR"))
+            m.d.comb += [
+                ctl.state.IP.eq(control.pending),
+                control.masked.eq(ctl.value.IM),
+                control.address.eq(Cat(low.value, high.value)),
+                control.data.eq(message_data.value.IMD),
+            ]
         return m
 
-    def _decode(self, m, csrs, straps, *, frozen):
-        """Carry each access to its register and back. Returns the value "a register that stands still was written"."""
-        access = self.accesses.payload
-        address = data.View(_Address, access.address)
-        lanes = Signal(_LANES)                      # the one or two that take part
-        row_written = Signal(_LANES * _LANE_BITS)   # what is written and read, in place in its row
-        row_read = Signal.like(row_written)
-        perform, write, error = Signal(), Signal(), Signal()
-        bases = {Base.FIXED: 0, Base.IRO: straps.invalidation_offset, Base.FRO: straps.fault_record_offset}
-
-        hits, reads = {}, []
-        for name, csr in csrs.items():
-            row = REGISTERS[name]
-            place = _Address.from_bits(row.offset)
-            here = lanes[place.lane:place.lane + row.width // _LANE_BITS]
-            distance = address.row - (bases[row.base] + place.row)
-            last = straps.fault_records if row.base is Base.FRO else 0
-            hits[name] = hit = Signal(name=f"{name.lower()}_hit")
-            still = frozen if name in _INVALIDATION_REGISTERS else 0
-            m.d.comb += [
-                hit.eq((distance >= 0) & (distance <= last) & here.any()),
-                csr.data.eq(row_written >> (place.lane * _LANE_BITS)),
-                csr.strobes.eq(Mux(write & hit & ~still, here, 0)),
-            ]
-            reads.append(Mux(hit, csr.read << (place.lane * _LANE_BITS), 0))
-
-        narrow_hits = Cat(hit for name, hit in hits.items() if REGISTERS[name].width == _LANE_BITS)
+    def _connect_commands(self, m, registers, straps, command, invalidation):
+        """GCMD, GSTS and RTADDR; CCMD, IVA and IOTLB."""
         m.d.comb += [
-            self.accesses.ready.eq(~self.replies.valid),
-            self.faults.record_index.eq(address.row - straps.fault_record_offset),
-            lanes.eq(Mux(access.wide, 0b11, 0b01) << address.lane),
-            row_written.eq(Mux(access.wide, access.data.replicate(2), access.data[:_LANE_BITS].replicate(_LANES))),
-            row_read.eq(reduce(or_, reads)),
-            error.eq(address.byte.any() | (access.address >= REGISTER_WINDOW_BYTES)
-                     | (access.wide & (address.lane[0] | narrow_hits.any()))),
-            perform.eq(self.accesses.valid & self.accesses.ready),
-            write.eq(perform & access.write & ~error),
-        ]
-        with m.If(perform):
-            m.d.sync += [
-                self.replies.valid.eq(1),
-                self.replies.payload.error.eq(error),
-                self.replies.payload.data.eq(Mux(access.write | error, 0, Mux(
-                    access.wide,
-                    row_read.word_select(address.lane[1:], 2 * _LANE_BITS),
-                    row_read.word_select(address.lane, _LANE_BITS)))),
-            ]
-        with m.Elif(self.replies.ready):
-            m.d.sync += self.replies.valid.eq(0)
-        return write & frozen & Cat(hits[name] for name in _INVALIDATION_REGISTERS).any()
+            command.written.eq(registers.GCMD.written),
+            command.asked.eq(registers.GCMD.data),
+            command.root.eq(registers.RTADDR.value),
+            command.queue_address.eq(registers.IQA.value),
+            command.queue_tail.eq(registers.IQT.value.QT),
+            command.queue_head.eq(self.queue.head),
+            command.queue_drained.eq(self.queue.drained),
+            command.invalidation_pending.eq(invalidation.busy),
+            command.root_pending.eq(invalidation.root_pending),
+            registers.GSTS.state.eq(command.status),
 
-    def _obey_global_command(self, m, csrs, invalidation):
-        """GCMD, GSTS and the state behind them. Returns the value "this write breaks the handshake"."""
-        gcmd, gsts, root = csrs["GCMD"], csrs["GSTS"], csrs["RTADDR"].value
-        asked = gcmd.data
-        root_set, root_pending, disabling = Signal(), Signal(), Signal()
-        enabling_changes = asked.TE ^ self.control.translation_enabled
-        foreign = Cat(asked[f.name] for f in REGISTERS["GCMD"].fields if f.name not in {"TE", "SRTP"}).any()
-        refused = foreign | (asked.SRTP & enabling_changes) | ((asked.SRTP | enabling_changes) & (root_pending | disabling))
-        obeyed = gcmd.strobes & ~refused
+            invalidation.straps.eq(straps),
+            invalidation.ccmd.eq(registers.CCMD.value),
+            invalidation.iva.eq(registers.IVA.value),
+            invalidation.iotlb.eq(registers.IOTLB.value),
+            invalidation.start_context.eq(registers.CCMD.commands.ICC),
+            invalidation.start_iotlb.eq(registers.IOTLB.commands.IVT),
+            invalidation.start_root.eq(command.start_root),
+            invalidation.start_disable.eq(command.start_disable),
+            invalidation.invalidation_done.eq(self.invalidation_done),
+            registers.CCMD.state.ICC.eq(invalidation.context_pending),
+            registers.CCMD.state.CAIG.eq(invalidation.context_performed),
+            registers.IOTLB.state.IVT.eq(invalidation.iotlb_pending),
+            registers.IOTLB.state.IAIG.eq(invalidation.iotlb_performed),
+        ]
+
+    def _connect_queue(self, m, registers, command, invalidation_event):
+        """The queue's registers, its errors and its completions.
+
+        Returns "nothing may be fetched", "an error remains once software's clearing of this cycle is done", and "a new
+        one is set".
+        """
+        queue, address = self.queue, registers.IQA.value
+        fsts, record = registers.FSTS, registers.IQERCD.state
         m.d.comb += [
-            invalidation.start_root.eq(obeyed & asked.SRTP),
-            invalidation.start_disable.eq(obeyed & enabling_changes & ~asked.TE),
-            gsts.state.TES.eq(self.control.translation_enabled | disabling),
-            gsts.state.RTPS.eq(root_set),
+            queue.enabled.eq(command.queue_enabled),
+            queue.tail.eq(registers.IQT.value.QT),
+            queue.base.eq(address.IQA),
+            queue.size_log2.eq(address.QS),
+            queue.wide.eq(address.DW),
+            queue.table_mode.eq(self.control.translation_table_mode),
+            registers.IQH.state.QH.eq(queue.head),
         ]
-        with m.If(obeyed):
-            m.d.sync += self.control.translation_enabled.eq(asked.TE)
-        # TES falls when nothing that was translated is under way any more: software may then free its tables.
-        with m.If(invalidation.start_disable):
-            m.d.sync += disabling.eq(1)
-        with m.Elif(~invalidation.root_pending):
-            m.d.sync += disabling.eq(0)
-        with m.If(invalidation.start_root):
-            m.d.sync += [
-                self.control.translation_table_mode.eq(root.TTM),
-                self.control.root_table.eq(root.RTA),
-                root_set.eq(0),
-                root_pending.eq(1),
-            ]
-        with m.Elif(root_pending & ~invalidation.root_pending):
-            m.d.sync += [root_set.eq(1), root_pending.eq(0)]
+        remains, raised = {}, {}
+        for name, happened, shown, cause in (
+                ("IQE", queue.queue_error, record.IQEI, queue.queue_error_cause),
+                ("ITE", queue.timed_out, record.ITESID, queue.timed_out_source),
+                ("ICE", queue.completion_error, record.ICESID, queue.completion_error_source)):
+            kept = Signal.like(shown, name=f"{name.lower()}_cause")
+            remains[name] = fsts.state[name] & ~fsts.commands[name]
+            raised[name] = happened & ~remains[name]
+            m.d.comb += shown.eq(Mux(fsts.state[name], kept, 0))
+            m.d.sync += fsts.state[name].eq(remains[name] | happened)
+            with m.If(raised[name]):
+                m.d.sync += kept.eq(cause)
 
-        event = self.events[0]
-        latched_before = Signal()
-        m.d.sync += [
-            event.valid.eq(obeyed & (asked.SRTP | enabling_changes)),
-            latched_before.eq(invalidation.start_root),
-        ]
+        completed, completed_remains = registers.ICS.state.IWC, Signal()
         m.d.comb += [
-            event.payload.kind.eq(EventKind.CONTROL),
-            event.payload.hpa.eq(self.control.root_table << PAGE_BITS),
-            event.payload.detail.eq(Cat(self.control.translation_enabled, latched_before)),
+            completed_remains.eq(completed & ~registers.ICS.commands.IWC),
+            invalidation_event.cause.eq(completed),
+            invalidation_event.raised.eq(queue.wait_completed & ~completed_remains),
         ]
-        return gcmd.strobes & refused
+        m.d.sync += completed.eq(completed_remains | queue.wait_completed)
+        return fsts.state.IQE | fsts.state.ITE, Cat(remains.values()).any(), Cat(raised.values()).any()
 
-    def _show_faults(self, m, csrs):
-        """FSTS and FRCD as the fault recorder has them; FECTL and the messages."""
-        faults, fsts, fectl, frcd = self.faults, csrs["FSTS"], csrs["FECTL"], csrs["FRCD"]
-        event_pending = Signal()
-        send = event_pending & ~fectl.value.IM & ~self.messages.valid
+    def _connect_faults(self, m, file, fault_event, queue_remains, queue_raised):
+        """FSTS and FRCD as the fault recorder has them, and the event that it and the queue have in common."""
+        faults, fsts, frcd = self.faults, file.registers.FSTS, file.registers.FRCD
+        errors = Cat(fsts.state[name] for name in ("IQE", "ICE", "ITE"))
         m.d.comb += [
             fsts.state.PFO.eq(faults.overflow),
             fsts.state.PPF.eq(faults.pending),
             fsts.state.FRI.eq(faults.first_pending),
-            fectl.state.IP.eq(event_pending),
             frcd.state.eq(faults.record.as_value()),
+            faults.record_index.eq(file.record_index),
             faults.clear_overflow.eq(fsts.commands.PFO),
             faults.clear_record.eq(frcd.commands.F),
+            fault_event.cause.eq(faults.overflow | faults.pending | errors.any()),
+            fault_event.raised.eq((faults.raised | queue_raised) & ~faults.remains & ~queue_remains),
         ]
-        with m.If(faults.raised):
-            m.d.sync += event_pending.eq(1)
-        with m.Elif(send | ~(faults.pending | faults.overflow)):
-            m.d.sync += event_pending.eq(0)
-        with m.If(send):
-            m.d.sync += [
-                self.messages.valid.eq(1),
-                self.messages.payload.address.eq(Cat(csrs["FEADDR"].value, csrs["FEUADDR"].value)),
-                self.messages.payload.data.eq(csrs["FEDATA"].value.IMD),
-            ]
-        with m.Elif(self.messages.ready):
-            m.d.sync += self.messages.valid.eq(0)

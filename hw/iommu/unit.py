@@ -8,12 +8,25 @@
        lookup (context cache, IOTLB) ---------------- answers[0] --------> reply_former --> fault_recorder
           |  \\                                                              ^   ^                |
           |   \\-- walk_requests --> page_walker ------- answers[1] --------/    |          register_block <-- accesses
-          |                            ^   |                                   |                |
-          \\-- context_requests --> context_walker ----- answers[2] -----------/            invalidator
-                                       |   |                                                    |
-                                     memory_arbiter <-- update_port <-- update_requests     (to every cache and walk)
+          |                            ^   |                                   |
+          \\-- context_requests --> context_walker ----- answers[2] -----------/
+                                       |   |
+     update_requests -> update_port -> memory_arbiter <- invalidation_queue, message_writer
                                           |
                                      table memory
+
+     register_accesses -> register_block -+- requests[0] -> invalidator -> every cache and walk
+                             |     |      |                     ^
+                             |     |    queue port          requests[1]
+                             |     |      |                     |
+                             |     |      \\----- invalidation_queue
+                             |     |                            |
+                             |   event messages             wait status
+                             |     \\----> message_writer <-----/
+                             |                  |
+                             \\----> monitor <---+-- invalidation_queue
+                                       |
+                                  monitor_accesses
 """
 from amaranth import *
 from amaranth.lib import stream, wiring
@@ -22,25 +35,31 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from hw.iommu.config import IommuConfig
 from hw.iommu.context_walker import ContextWalker
 from hw.iommu.fault_recorder import FaultRecorder
+from hw.iommu.invalidation_queue import InvalidationQueue
 from hw.iommu.invalidator import Invalidator
 from hw.iommu.lookup import Lookup
 from hw.iommu.memory_arbiter import MemoryArbiter
+from hw.iommu.message_writer import MessageWriter
 from hw.iommu.messages import CachesOff, EventPort
+from hw.iommu.monitor import Monitor
 from hw.iommu.page_walker import PageWalker
-from hw.iommu.register_block import Message, RegisterBlock
+from hw.iommu.register_block import RegisterBlock
 from hw.iommu.reply_former import ReplyFormer
 from hw.iommu.update_port import UpdatePort
 from hw.lib.stream import connect_stream
 from hw.spec.bench import HostReply, HostRequest, UpdateReply, UpdateRequest
 from hw.spec.capabilities import Straps
 from hw.spec.dma import DmaReply, DmaRequest, DmaRetire
-from hw.spec.memory import MemoryRequest, memory_reply_layout
+from hw.spec.events import MessageKind
+from hw.spec.memory import MemoryClient, MemoryRequest, memory_reply_layout
+from hw.spec.monitor import QueueKnobs
 
 __all__ = ["UNIT_EVENTS", "IommuUnit"]
 
 UNIT_EVENTS = (
-    "MEMORY", "UPDATE", "CONTROL", "CONTEXT_FETCH", "CONTEXT_RESULT", "CONTEXT_FILL", "WALK", "WALK_RESULT", "IOTLB_FILL",
-    "REQUEST", "REPLY", "FAULT", "RETIRE", "INVALIDATION_BEGIN", "INVALIDATION_END",
+    "MEMORY", "UPDATE", "MESSAGE", "REGISTER", "CONTROL", "DESCRIPTOR", "CONTEXT_FETCH", "CONTEXT_RESULT", "CONTEXT_FILL",
+    "WALK", "WALK_RESULT", "IOTLB_FILL", "REQUEST", "REPLY", "FAULT", "RETIRE", "INVALIDATION_BEGIN", "INVALIDATION_END",
+    "QUEUE_ERROR", "WAIT_ABANDONED",
 )
 """What each of the unit's event ports reports; events of one cycle are read in this order."""
 
@@ -64,16 +83,18 @@ class IommuUnit(wiring.Component):
         The VT-d register window (addresses relative to it), one access at a time.
     update_requests, update_replies
         The update port (ours): a CPU's store into table memory at one instant.
+    monitor_accesses, monitor_replies
+        The monitor window (ours), likewise.
     table_requests, table_replies
-        Table memory.
-    messages
-        Fault event messages.
+        Table memory; descriptors, status data and event messages too.
     straps
         What this machine's unit can do; sampled in the first cycle after reset, ignored afterwards.
     chunk_delay
         Knob: cycles between the chunks of one entry fetch.
     caches_off
         Knob: caches that answer no lookup of one device, from the cycle on in which it is set.
+    queue_knobs
+        Knobs of the invalidation queue.
     events
         One port per name in `UNIT_EVENTS`.
 
@@ -92,14 +113,16 @@ class IommuUnit(wiring.Component):
             "dma_retires": In(stream.Signature(DmaRetire)),
             "register_accesses": In(stream.Signature(HostRequest)),
             "register_replies": Out(stream.Signature(HostReply)),
+            "monitor_accesses": In(stream.Signature(HostRequest)),
+            "monitor_replies": Out(stream.Signature(HostReply)),
             "update_requests": In(stream.Signature(UpdateRequest)),
             "update_replies": Out(stream.Signature(UpdateReply)),
             "table_requests": Out(stream.Signature(MemoryRequest)),
             "table_replies": In(stream.Signature(word)),
-            "messages": Out(stream.Signature(Message)),
             "straps": In(Straps),
             "chunk_delay": In(16),
             "caches_off": In(CachesOff),
+            "queue_knobs": In(QueueKnobs),
             "events": Out(EventPort()).array(len(UNIT_EVENTS)),
         })
 
@@ -113,19 +136,27 @@ class IommuUnit(wiring.Component):
         m.submodules.fault_recorder = fault_recorder = FaultRecorder(config)
         m.submodules.register_block = register_block = RegisterBlock(config)
         m.submodules.invalidator = invalidator = Invalidator(listeners=1)
+        m.submodules.invalidation_queue = queue = InvalidationQueue(config)
+        m.submodules.message_writer = writer = MessageWriter(word_bits=config.memory_word_bits)
+        m.submodules.monitor = monitor = Monitor()
         m.submodules.update_port = update_port = UpdatePort(word_bits=config.memory_word_bits)
-        m.submodules.memory_arbiter = arbiter = MemoryArbiter(clients=3, word_bits=config.memory_word_bits)
+        m.submodules.memory_arbiter = arbiter = MemoryArbiter(
+            clients=len(MemoryClient), word_bits=config.memory_word_bits)
 
         # The straps, as they stood in the first cycle after reset.
         straps = Signal(Straps)
         sampled = Signal()
         with m.If(~sampled):
             m.d.sync += [straps.eq(self.straps), sampled.eq(1)]
-        for block in (lookup, context_walker, page_walker, fault_recorder, register_block):
+        for block in (lookup, context_walker, page_walker, fault_recorder, register_block, queue):
             m.d.comb += block.straps.eq(straps)
         for block in (lookup, context_walker):
             m.d.comb += block.control.eq(register_block.control)
-        m.d.comb += [context_walker.chunk_delay.eq(self.chunk_delay), lookup.caches_off.eq(self.caches_off)]
+        m.d.comb += [
+            context_walker.chunk_delay.eq(self.chunk_delay),
+            lookup.caches_off.eq(self.caches_off),
+            queue.knobs.eq(self.queue_knobs),
+        ]
 
         # The path of a request.
         connect_stream(m, src=flipped(self).dma_requests, dst=lookup.requests)
@@ -140,14 +171,15 @@ class IommuUnit(wiring.Component):
         connect(m, context_walker.fill, lookup.context_fill)
         connect(m, page_walker.fill, lookup.iotlb_fill)
 
-        # Registers, faults and invalidations.
+        # Registers, faults, invalidations and the queue.
         connect_stream(m, src=flipped(self).register_accesses, dst=register_block.accesses)
         connect_stream(m, src=register_block.replies, dst=flipped(self).register_replies)
-        connect_stream(m, src=register_block.invalidations, dst=invalidator.requests)
         connect(m, register_block.faults, fault_recorder.registers)
-        connect_stream(m, src=register_block.messages, dst=flipped(self).messages)
+        connect(m, register_block.queue, queue.registers)
+        for index, source in enumerate((register_block, queue)):
+            connect_stream(m, src=source.invalidations, dst=invalidator.requests[index])
+            m.d.comb += source.invalidation_done.eq(invalidator.done[index])
         m.d.comb += [
-            register_block.invalidation_done.eq(invalidator.done),
             invalidator.listeners_busy[0].eq(lookup.busy),
             lookup.answered.eq(reply_former.answered),
             lookup.answered_colour.eq(reply_former.answered_colour),
@@ -164,10 +196,31 @@ class IommuUnit(wiring.Component):
                 listener.invalidation.colour.eq(invalidator.port.colour),
             ]
 
+        # Stores of the unit's own, and what is counted.
+        for kind, messages in ((MessageKind.STATUS, queue.status),
+                               (MessageKind.FAULT_EVENT, register_block.fault_messages),
+                               (MessageKind.INVALIDATION_EVENT, register_block.invalidation_messages)):
+            connect_stream(m, src=messages, dst=writer.messages[kind])
+        connect_stream(m, src=flipped(self).monitor_accesses, dst=monitor.accesses)
+        connect_stream(m, src=monitor.replies, dst=flipped(self).monitor_replies)
+        m.d.comb += [
+            queue.status_stored.eq(writer.stored[MessageKind.STATUS]),
+            monitor.protocol_error.eq(register_block.protocol_error),
+            monitor.fault_message.eq(writer.stored[MessageKind.FAULT_EVENT] & ~writer.refused),
+            monitor.invalidation_message.eq(writer.stored[MessageKind.INVALIDATION_EVENT] & ~writer.refused),
+            monitor.refused_message.eq(writer.refused),
+            monitor.executed.eq(queue.executed),
+            monitor.executed_type.eq(queue.executed_type),
+            monitor.wait_abandoned.eq(queue.wait_abandoned),
+        ]
+
         # Table memory.
-        for index, client in enumerate((context_walker, page_walker, update_port)):
-            connect_stream(m, src=client.memory_requests, dst=arbiter.requests[index])
-            connect_stream(m, src=arbiter.replies[index], dst=client.memory_replies)
+        for client, block in (
+                (MemoryClient.CONTEXT_WALKER, context_walker), (MemoryClient.PAGE_WALKER, page_walker),
+                (MemoryClient.UPDATE_PORT, update_port), (MemoryClient.INVALIDATION_QUEUE, queue),
+                (MemoryClient.MESSAGE_WRITER, writer)):
+            connect_stream(m, src=block.memory_requests, dst=arbiter.requests[client])
+            connect_stream(m, src=arbiter.replies[client], dst=block.memory_replies)
         connect_stream(m, src=arbiter.memory_request, dst=flipped(self).table_requests)
         connect_stream(m, src=flipped(self).table_replies, dst=arbiter.memory_reply)
         connect_stream(m, src=flipped(self).update_requests, dst=update_port.requests)
@@ -175,7 +228,9 @@ class IommuUnit(wiring.Component):
 
         # Events.
         sources = {
-            "MEMORY": arbiter.events[0], "UPDATE": update_port.events[0], "CONTROL": register_block.events[0],
+            "MEMORY": arbiter.events[0], "UPDATE": update_port.events[0], "MESSAGE": writer.events[0],
+            "CONTROL": register_block.events[0], "REGISTER": register_block.events[1],
+            "DESCRIPTOR": queue.events[0], "QUEUE_ERROR": queue.events[1], "WAIT_ABANDONED": queue.events[2],
             "CONTEXT_FETCH": context_walker.events[0], "CONTEXT_RESULT": context_walker.events[1],
             "WALK": page_walker.events[0], "WALK_RESULT": page_walker.events[1],
             "REQUEST": lookup.events[0], "RETIRE": lookup.events[1],

@@ -4,6 +4,7 @@
 
                     +-> unit.registers
     host --decoder--+-> update_window --> unit.update port
+                    +-> unit.monitor
                     +-> traffic engine <== DMA requests, replies, retires ==> unit
                              |                                                 |
                         data memory  (one memory, two ports)             table memory
@@ -20,6 +21,7 @@ from hw.iommu.unit import UNIT_EVENTS, IommuUnit
 from hw.lib.stream import connect_stream
 from hw.spec.bench import (
     MAX_DEVICES,
+    MONITOR_BASE,
     TRAFFIC_BASE,
     UNIT_BASE,
     UPDATE_BASE,
@@ -28,6 +30,7 @@ from hw.spec.bench import (
 )
 from hw.spec.capabilities import Straps
 from hw.spec.memory import MemoryRequest, memory_reply_layout
+from hw.spec.monitor import QueueKnobs
 from hw.top.host_decoder import HostDecoder
 from hw.top.update_window import UpdateWindow
 from hw.traffic.engine import TrafficEngine
@@ -58,10 +61,8 @@ class BenchTop(wiring.Component):
         Table memory, words of `config.memory_word_bits`.
     data_requests, data_replies
         The traffic engine's data accesses, 128-bit words of the same memory.
-    straps, chunk_delay, caches_off
+    straps, chunk_delay, caches_off, queue_knobs
         See IommuUnit.
-    message_count
-        Fault event messages sent since reset (they go nowhere yet).
     events
         One port per name in `BENCH_EVENTS`.
     """
@@ -81,7 +82,7 @@ class BenchTop(wiring.Component):
             "straps": In(Straps),
             "chunk_delay": In(16),
             "caches_off": In(CachesOff),
-            "message_count": Out(16),
+            "queue_knobs": In(QueueKnobs),
             "events": Out(EventPort()).array(len(BENCH_EVENTS)),
         })
 
@@ -90,13 +91,14 @@ class BenchTop(wiring.Component):
         m.submodules.unit = unit = IommuUnit(self._config, chunk_bits=self._chunk_bits)
         m.submodules.traffic = traffic = TrafficEngine(devices=self._devices, pages=self._pages)
         m.submodules.update_window = window = UpdateWindow()
-        m.submodules.decoder = decoder = HostDecoder(bases=(UNIT_BASE, UPDATE_BASE, TRAFFIC_BASE))
+        m.submodules.decoder = decoder = HostDecoder(bases=(UNIT_BASE, UPDATE_BASE, MONITOR_BASE, TRAFFIC_BASE))
 
         connect_stream(m, src=flipped(self).host_requests, dst=decoder.accesses)
         connect_stream(m, src=decoder.replies, dst=flipped(self).host_replies)
         for index, (accesses, replies) in enumerate((
             (unit.register_accesses, unit.register_replies),
             (window.accesses, window.replies),
+            (unit.monitor_accesses, unit.monitor_replies),
             (traffic.accesses, traffic.replies),
         )):
             connect_stream(m, src=decoder.targets[index], dst=accesses)
@@ -113,9 +115,7 @@ class BenchTop(wiring.Component):
         connect_stream(m, src=unit.update_replies, dst=window.update_replies)
 
         m.d.comb += [unit.straps.eq(self.straps), unit.chunk_delay.eq(self.chunk_delay),
-                     unit.caches_off.eq(self.caches_off), unit.messages.ready.eq(1)]
-        with m.If(unit.messages.valid):
-            m.d.sync += self.message_count.eq(self.message_count + 1)
+                     unit.caches_off.eq(self.caches_off), unit.queue_knobs.eq(self.queue_knobs)]
 
         events = dict(zip(UNIT_EVENTS, unit.events, strict=True)) | {
             "DONE": traffic.events[0], "PHASE": traffic.events[1],

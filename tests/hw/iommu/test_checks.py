@@ -11,6 +11,7 @@ from hw.spec.capabilities import Straps
 from hw.spec.codec import encode
 from hw.spec.dma import Access, DmaRequest, RequestKind
 from hw.spec.faults import FaultReason
+from hw.spec.invalidation import TranslationTableMode
 from hw.spec.tables import TranslationType
 from tests.hw.iommu.request_path import STRAPS_DEFAULT, context, request, straps
 
@@ -72,20 +73,30 @@ def test_translation_off_does_not_wrap_an_address_that_does_not_exist(iova, expe
 
 @pytest.mark.parametrize("iova", [0x1000, 0xFEE0_0000, 1 << 60])
 @pytest.mark.parametrize("kind", [RequestKind.UNTRANSLATED, RequestKind.TRANSLATED])
-def test_a_pasid_in_legacy_mode_comes_before_everything(iova, kind):
+def test_a_pasid_in_legacy_mode_is_blocked_in_the_interrupt_window_too(iova, kind):
     asked = request(iova=iova, kind=kind, access=Access.WRITE, length_bytes=4, pasid_present=1)
     assert settled(asked) == blocked(FaultReason.PASID_IN_LEGACY_MODE)
 
 
-@pytest.mark.parametrize("mode", [1, 2, 3])
+BLOCKING_MODES = {
+    TranslationTableMode.SCALABLE: FaultReason.ROOT_POINTER_INVALID,
+    TranslationTableMode.RESERVED_2: FaultReason.ROOT_POINTER_INVALID,
+    TranslationTableMode.ABORT_DMA: FaultReason.DMA_ABORTED,
+}
+
+
+@pytest.mark.parametrize("mode", BLOCKING_MODES)
+@pytest.mark.parametrize("pasid_present", [0, 1])
 @pytest.mark.parametrize("iova", [0x1000, 0xFEE0_0000])
-def test_a_root_table_of_another_mode_blocks_everything(iova, mode):
-    assert settled(request(iova=iova, access=Access.WRITE), mode=mode) == blocked(FaultReason.ROOT_POINTER_INVALID)
+def test_a_root_table_of_another_mode_blocks_every_dma_whatever_else_is_wrong(iova, pasid_present, mode):
+    asked = request(iova=iova, access=Access.WRITE, pasid_present=pasid_present)
+    assert settled(asked, mode=mode) == blocked(BLOCKING_MODES[mode])
 
 
+@pytest.mark.parametrize("mode", TranslationTableMode)
 @pytest.mark.parametrize("iova", [0xFEE0_0000, 0xFEE1_2344, 0xFEEF_FFFC])
-def test_a_dword_write_to_the_interrupt_window_is_an_interrupt(iova):
-    assert settled(request(iova=iova, access=Access.WRITE, length_bytes=4)) == INTERRUPT
+def test_a_dword_write_to_the_interrupt_window_is_an_interrupt_in_every_mode(iova, mode):
+    assert settled(request(iova=iova, access=Access.WRITE, length_bytes=4), mode=mode) == INTERRUPT
 
 
 @pytest.mark.parametrize("iova", [0xFEDF_FFFC, 0xFEF0_0000, 0x1_FEE0_0000, 0xFEE0_0000 << 32])
@@ -105,6 +116,12 @@ def test_outside_the_interrupt_window_a_dword_write_is_memory(iova):
 )
 def test_anything_else_in_the_interrupt_window_is_blocked(fields):
     assert settled(request(iova=0xFEE0_0000, **fields)) == blocked(FaultReason.ADDRESS_BEYOND_WIDTH)
+
+
+@pytest.mark.parametrize("reason", [0x02, 0x03, 0x0B])
+def test_what_is_wrong_with_a_context_comes_before_what_is_wrong_with_the_request(reason):
+    known = context(domain_id=0, table_pointer=0, address_width=0, fault_reason=reason)
+    assert fault(request(iova=1 << 60, kind=RequestKind.TRANSLATED), known) == reason
 
 
 @pytest.mark.parametrize("kind", [RequestKind.TRANSLATED, RequestKind.TRANSLATION_REQUEST, RequestKind.RESERVED_3])

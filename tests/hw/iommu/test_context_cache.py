@@ -6,6 +6,7 @@ import pytest
 from hw.iommu.context_cache import ContextCache
 from hw.spec.codec import decode
 from hw.spec.events import ContextDetail, EventKind
+from hw.spec.faults import FaultReason
 from hw.spec.invalidation import Granularity
 from hw.spec.tables import TranslationType
 from tests.hw.iommu.request_path import SMALL, begin, context, context_fill, invalidation, put, simulate
@@ -97,6 +98,34 @@ def test_a_fill_is_an_event():
         assert (detail.fault_reason, detail.marked) == (0, 0)
         await ctx.tick()
         assert ctx.get(dut.events[0].valid) == 0
+
+    simulate(dut, bench)
+
+
+def test_what_is_wrong_with_a_context_is_kept_under_domain_0_and_told_by_its_event():
+    dut = ContextCache(SMALL)
+    wrong = {
+        "domain_id": 0,
+        "table_pointer": 0,
+        "address_width": 0,
+        "fault_reason": 0x0B,
+        "fault_processing_disable": 1,
+    }
+
+    async def bench(ctx):
+        put(ctx, dut.fill.payload, context_fill(source_id=0x0123, **wrong))
+        ctx.set(dut.fill.valid, 1)
+        await ctx.tick()
+        ctx.set(dut.fill.valid, 0)
+        event = ctx.get(dut.events[0].payload)
+        assert (event.kind, event.source_id, event.domain_id, event.hpa) == (EventKind.CONTEXT_FILL, 0x0123, 0, 0)
+        assert decode(ContextDetail, event.detail).fault_reason == FaultReason.CONTEXT_RESERVED
+        await ctx.tick()
+        await invalidate(ctx, dut, invalidation("CONTEXT_CACHE", Granularity.DOMAIN_SELECTIVE, domain_id=5))
+        found = await look_up(ctx, dut, 0x0123)
+        assert (found.fault_reason, found.fault_processing_disable) == (FaultReason.CONTEXT_RESERVED, 1)
+        await invalidate(ctx, dut, invalidation("CONTEXT_CACHE", Granularity.SELECTIVE, domain_id=0, source_id=0x0123))
+        assert await look_up(ctx, dut, 0x0123) is None
 
     simulate(dut, bench)
 

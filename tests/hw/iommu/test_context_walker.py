@@ -183,13 +183,14 @@ def test_the_cycle_of_begin_decides_about_mark_and_fill(cycle):
     assert bench.walks.payloads[0].transaction.marked == (cycle <= 0)
 
 
-def test_a_walk_request_that_waits_is_marked_by_any_invalidation():
+@pytest.mark.parametrize("kind", ["IOTLB", "CONTEXT_CACHE"])
+def test_a_walk_request_that_waits_is_marked_by_any_invalidation(kind):
     bench = ContextBench()
 
     async def testbench(ctx):
         await send(ctx, bench.dut.requests, transaction())
         await wait(ctx, 30)
-        await begin(ctx, bench.dut.invalidation, invalidation("IOTLB", GLOBAL))
+        await begin(ctx, bench.dut.invalidation, invalidation(kind, DOMAIN, domain_id=0x999))
         await wait(ctx, 3)
         await receive(ctx, bench.dut.walk_requests)
 

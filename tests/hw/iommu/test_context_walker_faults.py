@@ -17,6 +17,7 @@ from tests.hw.iommu.context_bench import (
     ROOT,
     ROOT_HPA,
     ROOT_PAGE,
+    SOURCE_ID,
     ContextBench,
     transaction,
 )
@@ -130,6 +131,51 @@ def test_fault_processing_disable_is_known_once_the_context_entry_was_read(root,
     (answer,) = bench.answers.payloads
     assert answer.context.fault_processing_disable == known
     assert (answer.context.domain_id, answer.context.table_pointer) == (0, 0)
+
+
+WRONG = {  # entries that caching mode keeps, and why
+    "not present": (dict(present=0, domain_id=5, second_stage_pointer=0x777), 0x02),
+    "a translation type": (CONTEXT | dict(translation_type=3), 0x03),
+    "an address width": (CONTEXT | dict(address_width=4), 0x03),
+    "a reserved bit": (CONTEXT | dict(_reserved_71=1), 0x0B),
+}
+
+
+@pytest.mark.parametrize("caching_mode", [0, 1])
+@pytest.mark.parametrize("hidden", [0, 1])
+@pytest.mark.parametrize("case", WRONG)
+def test_in_caching_mode_alone_what_is_wrong_with_a_context_entry_is_filled_under_domain_0(case, hidden, caching_mode):
+    entry, reason = WRONG[case]
+    bench = ContextBench(context=entry | dict(fault_processing_disable=hidden), caching_mode=caching_mode)
+    assert bench.reason() == reason
+    assert len(bench.fills) == caching_mode
+    for fill in bench.fills.payloads:
+        assert (fill.source_id, fill.context.domain_id, fill.context.table_pointer) == (SOURCE_ID, 0, 0)
+        assert (fill.context.fault_reason, fill.context.fault_processing_disable) == (reason, hidden)
+
+
+@pytest.mark.parametrize(
+    ("refused", "root", "reason"),
+    [(ROOT_HPA, ROOT, 0x08), (CONTEXT_HPA, ROOT, 0x09), (None, {}, 0x01), (None, ROOT | dict(_reserved_11_1=1), 0x0A)],
+)
+def test_in_caching_mode_neither_a_memory_error_nor_a_root_entry_fills_anything(refused, root, reason):
+    bench = ContextBench(root=root, context=dict(fault_processing_disable=1), caching_mode=1)
+    if refused is not None:
+        bench.memory.refuse(refused)
+    assert bench.reason() == reason
+    assert len(bench.fills) == 0
+
+
+def test_in_caching_mode_a_legal_context_is_filled_as_ever():
+    bench = ContextBench(caching_mode=1)
+    assert bench.reason() == FaultReason.NONE
+    assert [(fill.context.domain_id, fill.context.fault_reason) for fill in bench.fills.payloads] == [(5, 0)]
+
+
+def test_in_caching_mode_a_marked_fetch_fills_nothing():
+    bench = ContextBench(context={}, caching_mode=1).look_up(transaction(marked=1))
+    assert len(bench.answers) == 1
+    assert len(bench.fills) == 0
 
 
 def test_a_blocked_request_to_a_legal_context_carries_that_context():

@@ -16,6 +16,7 @@ from tests.hw.iommu.bench import run
 
 QUALIFIED = {0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x0B, 0x0C, 0x0D, 0x0E}   # VT-d 4.1, 7.2.1
 UNQUALIFIED = {0x01, 0x08, 0x09, 0x0A, 0x30, 0x31}
+ABORTED = 0xFF   # never recorded
 
 
 class Bench:
@@ -246,7 +247,7 @@ def test_the_first_pending_index_moves_only_when_nothing_was_pending():
     run_recorder(testbench)
 
 
-@pytest.mark.parametrize("reason", [reason for reason in FaultReason if reason is not FaultReason.NONE])
+@pytest.mark.parametrize("reason", [reason for reason in FaultReason if reason not in {FaultReason.NONE, ABORTED}])
 def test_fault_processing_disable_suppresses_qualified_reasons_only(reason):
     assert int(reason) in QUALIFIED | UNQUALIFIED
 
@@ -261,6 +262,17 @@ def test_fault_processing_disable_suppresses_qualified_reasons_only(reason):
             assert bench.record(0).fault_reason == int(reason)
         assert await bench.fault(reason=reason, disabled=0) == (FaultDisposition.RECORDED, 1 - raised)
     run_recorder(testbench)
+
+
+@pytest.mark.parametrize("disabled", [0, 1])
+def test_an_aborted_dma_leaves_no_trace_neither_when_records_are_free_nor_full_nor_overflowed(disabled):
+    async def testbench(bench):
+        for status in ((0, 0, 0), (0, 1, 0), (1, 1, 0)):
+            assert await bench.fault(reason=ABORTED, disabled=disabled) == (FaultDisposition.SUPPRESSED, 0)
+            assert bench.status() == status
+            await bench.fault()
+        assert bench.record(0).fault_reason == FaultReason.READ_PERMISSION
+    run_recorder(testbench, last_record=0)
 
 
 def test_a_suppressed_fault_does_not_overflow_full_records():

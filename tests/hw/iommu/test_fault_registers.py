@@ -1,7 +1,5 @@
 # amaranth: UnusedElaboratable=no
 """FSTS, FECTL, FRCD and the fault event message as software sees them, with the fault recorder behind them."""
-from hw.spec.bench import HostRequest
-from hw.spec.codec import decode, encode
 from hw.spec.dma import Access
 from tests.hw.iommu.register_bench import FEADDR, FECTL, FEDATA, FEUADDR, FRCD, FSTS, run_registers
 
@@ -119,7 +117,7 @@ def test_a_pending_event_is_withdrawn_when_every_cause_has_been_cleared():
 
 def test_a_message_that_waits_does_not_change_and_the_next_event_waits_behind_it():
     async def testbench(bench):
-        ctx, port = bench.ctx, bench.dut.messages
+        ctx, port = bench.ctx, bench.dut.fault_messages
         await unmask(bench)
         await bench.fault()
         await ctx.tick().until(port.valid)
@@ -136,18 +134,11 @@ def test_a_message_that_waits_does_not_change_and_the_next_event_waits_behind_it
 
 def test_a_fault_in_the_cycle_in_which_software_clears_the_last_cause_is_told():
     async def testbench(bench):
-        ctx, dut = bench.ctx, bench.dut
         await unmask(bench)
         await bench.fault(source_id=1)
         await bench.message()
-        ctx.set(dut.accesses.payload, decode(HostRequest, encode(
-            HostRequest, write=1, address=FRCD + 12, data=0x8000_0000)))
-        ctx.set(dut.accesses.valid, 1)
-        await bench.fault(source_id=2)       # in the very cycle of the write
-        ctx.set(dut.accesses.valid, 0)
-        ctx.set(dut.replies.ready, 1)
+        await bench.during_write(FRCD + 12, 0x8000_0000, lambda: bench.fault(source_id=2))
         await bench.message()
-        ctx.set(dut.replies.ready, 0)
         assert await bench.read(FSTS) == 0x102
         assert await bench.read(FRCD + 0x18, 8) & 0xFFFF == 2
     run_registers(testbench)

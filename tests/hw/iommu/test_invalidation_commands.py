@@ -133,7 +133,7 @@ def test_an_offered_invalidation_stands_until_it_is_taken():
         await ctx.tick().until(port.valid)
         for _ in range(10):
             assert ctx.get(port.valid) == 1
-            assert ctx.get(port.payload.domain_id) == 0x42
+            assert ctx.get(port.payload.invalidation.domain_id) == 0x42
             await ctx.tick()
     run_registers(testbench)
 
@@ -154,3 +154,22 @@ def test_the_straps_move_the_invalidation_registers_and_the_fault_records():
         assert await bench.read(0x3FF0 + 0x28, 8) & 0xFFFF == 2
         assert await bench.read(0x3FF0 + 0x30, 8) == 0           # a third record, but only three are strapped
     run_registers(testbench, invalidation_offset=0x50, fault_record_offset=0x3FF, fault_records=2)
+
+
+def test_the_fence_is_offered_when_the_invalidation_has_been_taken_and_stands_until_it_is_taken():
+    async def testbench(bench):
+        ctx, port = bench.ctx, bench.dut.invalidations
+        await bench.write(CCMD, START | 2 << 61 | 0x42, 8)
+        await ctx.tick().until(port.valid)
+        assert ctx.get(port.payload.fence) == 0
+        ctx.set(port.ready, 1)
+        await ctx.tick()
+        ctx.set(port.ready, 0)
+        for _ in range(10):
+            assert ctx.get(port.valid) == 1
+            assert ctx.get(port.payload.fence) == 1
+            await ctx.tick()
+        ctx.set(port.ready, 1)
+        await ctx.tick()
+        assert ctx.get(port.valid) == 0
+    run_registers(testbench)

@@ -9,6 +9,7 @@ import random
 
 import pytest
 
+from hw.iommu.config import IommuConfig
 from hw.iommu.iotlb import Iotlb
 from hw.spec.codec import decode
 from hw.spec.events import EventKind, FillDetail
@@ -52,6 +53,11 @@ def bits(line):
     return None if line is None else line.as_bits()
 
 
+def answers(line, read, write):
+    """Does the line suffice, or say that there is no page at all?"""
+    return not (line.readable or line.writable) or (line.readable >= read and line.writable >= write)
+
+
 class Account:
     """What was put in and what was taken out, by cycle."""
 
@@ -64,7 +70,7 @@ class Account:
         results = []
         for size in SIZES:
             line, state = self._latest(cycle, size, iova_page // SPAN[size], domain_id)
-            if line is None or state == "gone" or (read and not line.readable) or (write and not line.writable):
+            if line is None or state == "gone" or not answers(line, read, write):
                 continue
             results.append(line)
             if state == "certain":
@@ -176,8 +182,7 @@ def test_the_domain_is_part_of_the_tag():
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("readable", [0, 1])
-@pytest.mark.parametrize("writable", [0, 1])
+@pytest.mark.parametrize(("readable", "writable"), [(0, 1), (1, 0), (1, 1)])
 def test_a_line_whose_permission_does_not_suffice_is_a_miss(readable, writable):
     dut = Iotlb(SMALL)
 
@@ -186,6 +191,21 @@ def test_a_line_whose_permission_does_not_suffice_is_a_miss(readable, writable):
         for read, write in ((1, 0), (0, 1), (1, 1)):
             found = await look_up(ctx, dut, 3, read=read, write=write)
             assert (found is not None) == (read <= readable and write <= writable)
+
+    simulate(dut, bench)
+
+
+def test_a_line_without_any_permission_says_so_to_every_access_until_a_newer_one_replaces_it():
+    dut = Iotlb(SMALL)
+
+    async def bench(ctx):
+        await fill(ctx, dut, iotlb_fill(iova_page=3, page=0, readable=0, writable=0))
+        for read, write in ((1, 0), (0, 1), (1, 1)):
+            found = await look_up(ctx, dut, 3, read=read, write=write)
+            assert (found.readable, found.writable) == (0, 0)
+        assert await look_up(ctx, dut, 3, domain_id=6) is None
+        await fill(ctx, dut, iotlb_fill(iova_page=3, page=0x33))
+        assert (await look_up(ctx, dut, 3, read=1, write=1)).page == 0x33
 
     simulate(dut, bench)
 
@@ -240,6 +260,8 @@ LINES = {
         (Granularity.DOMAIN_SELECTIVE, {"domain_id": 6}, ""),
         (Granularity.SELECTIVE, {"domain_id": 6, "page": 0x4_0203}, ""),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0203}, "4K 2M 1G"),
+        (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0203, "hint": 1}, "4K 2M 1G"),  # lines are leaves
+        (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0200, "address_mask": 9, "hint": 1}, "4K 2M 1G"),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0204}, "2M 1G"),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0200, "address_mask": 1}, "2M 1G"),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0202, "address_mask": 1}, "4K 2M 1G"),
@@ -260,6 +282,26 @@ def test_an_invalidation_removes_what_it_names_and_nothing_else(granularity, fie
             found = await look_up(ctx, dut, 0x4_0203)
             assert (found is None) == (name in removed.split())
             await invalidate(ctx, dut, invalidation("IOTLB"))
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("hint", [0, 1])
+@pytest.mark.parametrize("address_mask", range(6))
+def test_a_range_of_pages_is_removed_from_every_set_that_it_reaches_and_its_neighbours_stay(address_mask, hint):
+    dut = Iotlb(IommuConfig(iotlb_sets=8, iotlb_ways=8))
+    first = 0x4_0220  # a multiple of 32
+    pages = range(first - 16, first + 48)  # 64 lines fill the array: 8 in each set
+
+    async def bench(ctx):
+        for page in pages:
+            await fill(ctx, dut, iotlb_fill(domain_id=5, iova_page=page))
+        covering = invalidation(
+            "IOTLB", Granularity.SELECTIVE, domain_id=5, page=first, address_mask=address_mask, hint=hint
+        )
+        await invalidate(ctx, dut, covering)
+        left = [page for page in pages if await look_up(ctx, dut, page) is not None]
+        assert left == [page for page in pages if not first <= page < first + 2**address_mask]
 
     simulate(dut, bench)
 

@@ -28,16 +28,44 @@ from tests.hw.iommu.lookup_bench import (
     Bench,
     tagged,
 )
-from tests.hw.iommu.request_path import PAUSES, SMALL, STRAPS_DEFAULT, invalidation, put, request, simulate, straps
+from tests.hw.iommu.request_path import (
+    PAUSES,
+    SMALL,
+    STRAPS_DEFAULT,
+    context_fill,
+    invalidation,
+    iotlb_fill,
+    put,
+    request,
+    simulate,
+    straps,
+)
+
+HIDING, WRONG = 0x0501, 0x0600  # devices of caching mode
+CACHING_MODE = {
+    "devices": [
+        context_fill(source_id=HIDING, domain_id=8, fault_processing_disable=1),
+        context_fill(
+            source_id=WRONG,
+            domain_id=0,
+            table_pointer=0,
+            address_width=0,
+            fault_reason=FaultReason.CONTEXT_INVALID,
+            fault_processing_disable=1,
+        ),
+    ],
+    "lines": [iotlb_fill(domain_id=8, iova_page=0x15, page=0, readable=0, writable=0)],
+}
+"""What the caches hold in caching mode alone."""
 
 
-def where(asked, *, enabled=1, machine=STRAPS_DEFAULT):
+def where(asked, *, enabled=1, machine=STRAPS_DEFAULT, devices=DEVICES, lines=LINES):
     """Name of the output that one request leaves by, and what leaves."""
     bench = Bench()
     found = []
 
     async def run(ctx):
-        await bench.prepare(ctx)
+        await bench.prepare(ctx, devices=devices, lines=lines)
         put(ctx, bench.dut.straps, machine)
         ctx.set(bench.dut.control.translation_enabled, enabled)
         bench.waiting = [asked]
@@ -98,6 +126,28 @@ def test_pass_through_ignores_the_iotlb_and_keeps_the_address():
     assert (answer.fault_reason, answer.hit) == (FaultReason.NONE, 0)
     assert (answer.page, answer.page_size) == (0x13, PageSize.UNTRANSLATED)
     assert answer.context.domain_id == 7
+
+
+@pytest.mark.parametrize(
+    ("access", "reason"),
+    [
+        (Access.READ, FaultReason.READ_PERMISSION),
+        (Access.WRITE, FaultReason.WRITE_PERMISSION),
+        (Access.ATOMIC, FaultReason.WRITE_PERMISSION),
+    ],
+)
+def test_a_page_that_is_cached_as_not_present_is_answered_with_the_fault_of_its_walk(access, reason):
+    name, answer = where(request(source_id=HIDING, iova=0x15_000, access=access), **CACHING_MODE)
+    assert (name, answer.fault_reason, answer.hit) == ("answers", reason, 1)
+    assert (answer.page, answer.page_size) == (0, PageSize.SIZE_4K)
+    assert (answer.context.domain_id, answer.context.fault_processing_disable) == (8, 1)
+
+
+def test_a_context_that_is_cached_as_not_legal_is_answered_with_its_reason_and_its_hiding():
+    name, answer = where(request(source_id=WRONG, iova=1 << 60, kind=RequestKind.TRANSLATED), **CACHING_MODE)
+    assert (name, answer.fault_reason, answer.hit) == ("answers", FaultReason.CONTEXT_INVALID, 0)
+    assert answer.page_size == PageSize.UNTRANSLATED
+    assert (answer.context.domain_id, answer.context.fault_processing_disable) == (0, 1)
 
 
 @pytest.mark.parametrize("source_id", [KNOWN, UNKNOWN])

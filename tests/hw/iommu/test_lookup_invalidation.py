@@ -5,12 +5,14 @@ A request is compared in the cycle after its acceptance; what holds is a matter 
 """
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
+from hw.spec.faults import FaultReason
 from hw.spec.invalidation import Granularity
 from tests.hw.iommu.lookup_bench import DEVICES, HIT, KNOWN, LINES, MISS, OTHER, STRANGER, Bench, tagged
-from tests.hw.iommu.request_path import SMALL, invalidation, iotlb_fill, request, simulate
+from tests.hw.iommu.request_path import SMALL, context_fill, invalidation, iotlb_fill, request, simulate
 
 READ_ONLY = request(source_id=KNOWN, iova=0x11_000)
 IN_2M = request(source_id=KNOWN, iova=0x2AA_000)
@@ -23,9 +25,9 @@ def compared(bench):
     return {asked.tag: cycle + 1 for cycle, asked in bench.accepted}
 
 
-async def invalidate_under_load(ctx, bench, value, templates):
+async def invalidate_under_load(ctx, bench, value, templates, **cached):
     """Look `templates` up in turn, one per cycle, while one invalidation is carried out; returns the cycle of begin."""
-    await bench.prepare(ctx)
+    await bench.prepare(ctx, **cached)
     begun = bench.cycle + SETTLE
     bench.begins[begun] = value
     bench.waiting = [
@@ -71,6 +73,63 @@ def test_from_the_cycle_after_begin_nothing_covered_is_used_and_the_rest_still_h
             assert (tag in hits) == (cycle <= begun or not is_removed)
 
     simulate(bench.dut, run)
+
+
+@pytest.mark.parametrize("hint", [0, 1])
+def test_a_range_that_reaches_several_sets_is_gone_at_once_and_its_neighbours_still_hit(hint):
+    bench = Bench()
+    pages = range(8, 16)  # two in each of four sets
+    value = invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=12, address_mask=2, hint=hint)
+    templates = [request(source_id=KNOWN, iova=page << 12) for page in pages]
+
+    async def run(ctx):
+        lines = [iotlb_fill(domain_id=5, iova_page=page) for page in pages]
+        begun = await invalidate_under_load(ctx, bench, value, templates, lines=lines)
+        hits = {answer.transaction.request.tag for _, answer in bench.left["answers"] if answer.hit}
+        assert hits == {tag for tag, cycle in compared(bench).items() if cycle <= begun or tag % 8 < 4}
+
+    simulate(bench.dut, run)
+
+
+@pytest.mark.parametrize("function_mask", range(4))
+def test_a_function_mask_names_the_functions_that_lose_their_context_at_once(function_mask):
+    """Mask 1 ignores bit 2 of the source ID, 2 bits 2:1, 3 bits 2:0 (VT-d 4.1, 6.5.2.1)."""
+    named = {0: {5}, 1: {1, 5}, 2: {1, 3, 5, 7}, 3: set(range(8))}[function_mask]
+    bench = Bench(replace(SMALL, context_sets=2, context_ways=4))
+    devices = [context_fill(source_id=0x0700 + function, domain_id=5) for function in range(8)]
+    value = invalidation(
+        "CONTEXT_CACHE", Granularity.SELECTIVE, domain_id=5, source_id=0x0705, function_mask=function_mask
+    )
+    templates = [request(source_id=0x0700 + function, iova=0x10_000) for function in range(8)]
+
+    async def run(ctx):
+        begun = await invalidate_under_load(ctx, bench, value, templates, devices=devices)
+        hits = {answer.transaction.request.tag for _, answer in bench.left["answers"] if answer.hit}
+        assert hits == {tag for tag, cycle in compared(bench).items() if cycle <= begun or tag % 8 not in named}
+
+    simulate(bench.dut, run)
+
+
+def test_what_caching_mode_cached_is_gone_at_once_by_the_ordinary_invalidations():
+    wrong = context_fill(source_id=OTHER, domain_id=0, fault_reason=FaultReason.CONTEXT_NOT_PRESENT)
+    missing = iotlb_fill(domain_id=5, iova_page=0x10, readable=0, writable=0)
+    cases = (
+        (invalidation("CONTEXT_CACHE", Granularity.DOMAIN_SELECTIVE, domain_id=0), OF_OTHER, "context_requests"),
+        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x10), HIT, "walk_requests"),
+    )
+    for value, template, output in cases:
+        bench = Bench()
+
+        async def run(ctx, bench=bench, value=value, template=template, output=output):
+            bench.begins[SETTLE + 3] = value
+            await bench.prepare(ctx, devices=[DEVICES[0], wrong], lines=[missing])
+            bench.waiting = [tagged(template, tag) for tag in range(30)]
+            await bench.settle(ctx)
+            answered = {answer.transaction.request.tag for _, answer in bench.left["answers"]}
+            assert answered == {tag for tag, cycle in compared(bench).items() if cycle <= SETTLE + 3}
+            assert len(bench.left[output]) == 30 - len(answered)
+
+        simulate(bench.dut, run)
 
 
 def test_the_colour_changes_with_what_a_lookup_sees():

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from hw.spec.dma import Access
 from hw.spec.faults import FaultReason
-from hw.spec.tables import table_index
+from hw.spec.tables import PageSize, table_index
 from tests.hw.iommu.bench import receive, send
 from tests.hw.iommu.memory_mock import MemoryMock
-from tests.hw.iommu.walk_bench import READ_WRITE, WalkBench, map_path, path, walk_request
+from tests.hw.iommu.walk_bench import IOVA, READ_WRITE, WalkBench, map_path, path, walk_request
 
 
 def leaf(**fields):
@@ -97,6 +97,70 @@ def test_an_unreadable_table_is_03_at_the_top_and_07_below(refused, reason):
     assert answer.fault_reason == reason
     assert len(bench.reads) == refused + 1
     assert len(bench.fills) == 0
+
+
+NOT_PRESENT = {  # the entries; the access; the reason in the answer
+    "an empty leaf, read": (leaf(readable=0, writable=0), Access.READ, 0x06),
+    "an empty leaf, written": (leaf(readable=0, writable=0), Access.WRITE, 0x05),
+    "an empty leaf, an atomic": (leaf(readable=0, writable=0), Access.ATOMIC, 0x05),
+    "an empty table entry": (table(3, readable=0, writable=0), Access.READ, 0x06),
+    "an empty top entry": (table(4, readable=0, writable=0), Access.READ, 0x06),
+    "an empty 2 MiB entry": (path(4, 2, readable=0, writable=0, address=0x201), Access.READ, 0x06),
+    "execute alone": (leaf(readable=0, writable=0, executable=1), Access.READ, 0x06),
+}
+
+
+@pytest.mark.parametrize("caching_mode", [0, 1])
+@pytest.mark.parametrize("case", NOT_PRESENT)
+def test_in_caching_mode_alone_an_entry_that_is_not_present_fills_its_4_kib(case, caching_mode):
+    entries, access, reason = NOT_PRESENT[case]
+    bench = WalkBench(caching_mode=caching_mode)
+    map_path(bench.memory, entries)
+    assert bench.walk(walk_request(access=access, domain_id=5)).fault_reason == reason
+    assert len(bench.fills) == caching_mode
+    for fill in bench.fills.payloads:
+        assert (fill.domain_id, fill.iova_page, fill.page_size) == (5, IOVA >> 12, PageSize.SIZE_4K)
+        assert (fill.readable, fill.writable, fill.page, fill.table_pointer) == (0, 0, 0, 0x777)
+
+
+def all_present(entries):
+    """True if every entry is readable or writable."""
+    return all(fields.get("readable") or fields.get("writable") for _, fields in entries)
+
+
+@pytest.mark.parametrize("case", [name for name, (entries, *_) in FAULTS.items() if all_present(entries)])
+def test_in_caching_mode_no_other_fault_fills_anything(case):
+    entries, access, reason = FAULTS[case]
+    bench = WalkBench(caching_mode=1)
+    map_path(bench.memory, entries)
+    assert bench.walk(walk_request(access=access)).fault_reason == reason
+    assert len(bench.fills) == 0
+
+
+@pytest.mark.parametrize("refused", range(4))
+def test_in_caching_mode_a_memory_error_fills_nothing_whatever_the_data_seem_to_say(refused):
+    bench = WalkBench(caching_mode=1)
+    entries = [(level, dict(READ_WRITE) if level != 4 - refused else {}) for level in (4, 3, 2, 1)]
+    bench.memory.refuse(map_path(bench.memory, entries)[refused])
+    assert bench.walk(walk_request()).fault_reason == (0x07 if refused else 0x03)
+    assert len(bench.fills) == 0
+
+
+def test_a_page_of_the_interrupt_window_is_answered_and_not_filled():
+    for page, filled in {0xFEDFF: 1, 0xFEE00: 0, 0xFEEFF: 0, 0xFEF00: 1, 0x1_FEE00: 1}.items():
+        bench = WalkBench()
+        map_path(bench.memory, leaf(address=page))
+        answer = bench.walk(walk_request())
+        assert (answer.fault_reason, answer.page) == (FaultReason.NONE, page)
+        assert len(bench.fills) == filled
+
+
+@pytest.mark.parametrize(("leaf_level", "page"), [(2, 0xFEE00), (3, 0xC0000)])
+def test_a_superpage_around_the_interrupt_window_is_filled(leaf_level, page):
+    bench = WalkBench()
+    map_path(bench.memory, path(4, leaf_level, address=page))
+    assert bench.walk(walk_request()).fault_reason == FaultReason.NONE
+    assert [fill.page for fill in bench.fills.payloads] == [page]
 
 
 PRECEDENCE = {

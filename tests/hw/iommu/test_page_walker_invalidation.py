@@ -81,6 +81,24 @@ def test_a_walk_that_an_invalidation_covers_answers_but_fills_nothing(case, leaf
     assert len(bench.fills) == 1 - marked
 
 
+@pytest.mark.parametrize("case", COVERED)
+def test_the_lack_of_a_page_is_stopped_by_what_stops_a_4_kib_page(case):
+    """The lack is found at the top, where nothing larger is known."""
+    what, covered = COVERED[case]
+    bench = WalkBench(memory=MemoryMock(latency=(20, 20)), caching_mode=1)
+    map_path(bench.memory, [(4, {})])
+
+    async def testbench(ctx):
+        await send(ctx, bench.dut.requests[0], walk_request(domain_id=5))
+        await wait(ctx, 10)
+        await begin(ctx, bench.dut.invalidation, what)
+        await receive(ctx, bench.dut.answers)
+
+    bench.run(testbench)
+    assert bench.answers.payloads[0].fault_reason == FaultReason.READ_PERMISSION
+    assert len(bench.fills) == 1 - covered[0]
+
+
 def test_a_marked_request_fills_nothing():
     bench = WalkBench()
     map_path(bench.memory, path(4))

@@ -1,6 +1,6 @@
 """Iommu: one translation unit, its context tables, the domains of its devices.
 
-    enable, or adopt (translation is on already)
+    enable, or adopt (translation is on already) and take_charge
         attach(source_id, domain)              a device that has no domain
         replace(source_id, domain, strategy)   a device that has one, while it does DMA
         unmap, invalidate                      change a domain that devices use
@@ -12,7 +12,6 @@ context, then the old domain's translations are invalidated; the device is recor
 then may anything of the old one be freed.
 """
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from hw.spec.bench import Phase
 from hw.spec.codec import decode
@@ -22,38 +21,22 @@ from sw.contexts import ContextTables
 from sw.domain import Domain, DomainIds, Stale
 from sw.entry_update import plan
 from sw.errors import AdoptionRefused, AlreadyAttached, BadRange, EntryChanged, NotAttached
+from sw.fault_events import mask_events, send_fault_events
 from sw.intervals import Permission
-from sw.invalidation import RegisterInvalidation
+from sw.invalidation import Invalidations, RegisterInvalidation
+from sw.invalidation_queue import QueuedInvalidation
 from sw.memory import PageAllocator
 from sw.registers import RegisterFile
+from sw.replacement import Replacement
 from sw.strategies import Ruler, Run, Silent, Strategy
 from sw.survey import survey
 from sw.table_format import TableFormat
 from sw.tables import SecondStageTable
 from sw.transport import Transport
 
-__all__ = ["Iommu", "Replacement"]
+__all__ = ["Iommu"]
 
 _STORE_BITS = 64
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """What a replacement did."""
-
-    source_id: int
-    old_domain_id: int
-    new_domain_id: int
-    strategy: str
-    plan: tuple[str, ...]
-    triggered: bool      # an armed store met its moment
-    commit_cycle: int    # in which memory took the first store
-    done_cycle: int      # after the last step
-
-    @property
-    def swap_cycles(self) -> int:
-        """From the first store to the end of the last invalidation or store."""
-        return self.done_cycle - self.commit_cycle
 
 
 class Iommu:
@@ -77,7 +60,8 @@ class Iommu:
         self.registers = registers
         self.allocator = allocator
         self._ruler = ruler
-        self.invalidation = RegisterInvalidation(registers)
+        self._queue = QueuedInvalidation(transport, registers, allocator) if registers.ecap["QI"] else None
+        self.invalidation: Invalidations = self._queue or RegisterInvalidation(registers)
         self.domain_ids = DomainIds.of_code(registers.cap["ND"])
         self.domains: dict[int, Domain] = {}
         self._contexts: ContextTables | None = None
@@ -103,8 +87,17 @@ class Iommu:
             raise NotAttached(source_id)
         return self._domain_of[source_id]
 
-    async def enable(self, *, root_table: int | None = None) -> None:
+    async def enable(self, *, root_table: int | None = None, fault_events: tuple[int, int] | None = None) -> None:
         """Latch a root table and turn translation on: an empty one of our own, or tables that stand in memory already.
+
+        In a driver's order: queue, root table, global invalidations, fault events, translation.
+
+        Parameters
+        ----------
+        root_table : int
+            HPA of tables that stand in memory.
+        fault_events : tuple of int
+            HPA and data of the message that tells of a fault. None: no messages.
 
         Raises
         ------
@@ -115,15 +108,37 @@ class Iommu:
             self._contexts = await ContextTables.create(self._transport, self.allocator)
         else:
             await self._take_over(root_table)
+        await self.take_charge()
         await self.registers.write("RTADDR", RTA=self.contexts.root_table >> PAGE_BITS)
         await self.registers.command(command="SRTP", status="RTPS")
         if not self.registers.cap["ESRTPS"]:
             await self.invalidation.context_global()
             await self.invalidation.iotlb_global()
+        if fault_events is not None:
+            hpa, data = fault_events
+            await send_fault_events(self.registers, hpa=hpa, data=data)
         await self.registers.command(command="TE", status="TES")
+
+    async def take_charge(self) -> tuple[int, ...]:
+        """Make the unit use no memory of a predecessor but tables: mask its events, put our own queue in place of its.
+
+        Translation and DMA go on. `enable` does it; after `adopt` it is the first thing that changes the unit.
+
+        Returns
+        -------
+        tuple of int
+            HPA of the pages of the predecessor's queue: the unit has let go of them. None if there was no queue.
+        """
+        await mask_events(self.registers)
+        if self._queue is None:
+            return ()
+        await self._queue.start()
+        return self._queue.predecessor_pages
 
     async def adopt(self, preserved: Collection[int] | None = None) -> None:
         """Take over tables that the unit is using: nothing is written, neither to memory nor to a register.
+
+        The unit's queue stays with whoever left it on until `take_charge`, or the first invalidation.
 
         Only the devices in `preserved` (None: all) are taken over; the others wait for `zap`, and their second-stage
         tables are not even read.

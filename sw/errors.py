@@ -8,6 +8,9 @@ __all__ = [
     "BadRange",
     "CaptureMalformed",
     "CaptureUnsupported",
+    "DescriptorRefused",
+    "DescriptorUnreadable",
+    "DeviceTlbFailed",
     "DomainIdUnavailable",
     "DoubleFree",
     "DriverError",
@@ -19,10 +22,14 @@ __all__ = [
     "NotMapped",
     "OutOfPages",
     "PageInUse",
+    "QueueIsOn",
+    "QueueTailRefused",
     "RegisterTimeout",
     "StoreRefused",
     "TableMalformed",
     "UpdateRefused",
+    "WaitAborted",
+    "WaitTimeout",
 ]
 
 
@@ -54,6 +61,87 @@ class InvalidationRefused(DriverError):
     def __str__(self) -> str:
         return (f"{self.register}: requested a {self.requested} invalidation, the unit performed {self.performed}; "
                 f"only the same or a coarser one will do")
+
+
+@dataclass(eq=False)
+class QueueIsOn(DriverError):
+    """An invalidation through a register, of a unit whose invalidation queue is on."""
+
+    register: str
+
+    def __str__(self) -> str:
+        return f"{self.register}: the unit ignores it while its invalidation queue is on; queue a descriptor instead"
+
+
+@dataclass(eq=False)
+class DescriptorRefused(DriverError):
+    """The unit takes a descriptor for none that it knows."""
+
+    place: str
+    descriptor: str
+    cause: str
+
+    def __str__(self) -> str:
+        return (f"the unit refuses the descriptor in {self.place} ({self.cause}): {self.descriptor}; a wait stands in "
+                f"its place now, and the queue runs on")
+
+
+@dataclass(eq=False)
+class DescriptorUnreadable(DriverError):
+    """The memory refused the unit a descriptor."""
+
+    place: str
+
+    def __str__(self) -> str:
+        return f"the memory refuses to be read at {self.place}; the unit stops there until something more is queued"
+
+
+@dataclass(eq=False)
+class QueueTailRefused(DriverError):
+    """IQT pointed to no slot of the queue."""
+
+    cause: str
+    right: int
+
+    def __str__(self) -> str:
+        return (f"the unit refused what somebody else wrote to IQT ({self.cause}); IQT.QT is {self.right:#x} again, and "
+                f"the queue runs on")
+
+
+@dataclass(eq=False)
+class WaitTimeout(DriverError):
+    """A wait descriptor has not completed in time."""
+
+    wait: str
+    head: int
+    tail: int
+    cycles: int
+
+    def __str__(self) -> str:
+        fetched = "all is fetched" if self.head == self.tail else f"IQH {self.head:#x} and IQT {self.tail:#x} differ"
+        return f"{self.wait} did not complete within {self.cycles} cycles; {fetched}"
+
+
+@dataclass(eq=False)
+class WaitAborted(DriverError):
+    """A device did not answer the invalidation of its TLB; the waits behind it never complete."""
+
+    wait: str
+    source_id: int
+
+    def __str__(self) -> str:
+        return f"{self.wait} was aborted: device {self.source_id:#06x} did not answer the invalidation of its TLB"
+
+
+@dataclass(eq=False)
+class DeviceTlbFailed(DriverError):
+    """A device answered the invalidation of its TLB with an error. What was queued is complete all the same."""
+
+    wait: str
+    source_id: int
+
+    def __str__(self) -> str:
+        return f"device {self.source_id:#06x} answered the invalidation of its TLB with an error, before {self.wait}"
 
 
 @dataclass(eq=False)

@@ -1,18 +1,19 @@
 """Read, clear and explain fault records, with the entries as they stand in memory.
 
-Source: VT-d 4.1, 7.3 (recording), 11.4.10 (FSTS) and 11.4.14 (FRCD).
+Source: VT-d 4.1, 7.3 (recording), 11.4.10 (FSTS), 11.4.9.9 (IQERCD) and 11.4.14 (FRCD).
 """
 from dataclasses import dataclass
 
 from hw.spec.codec import decode
 from hw.spec.faults import FaultReason, FaultRecord, FaultType
+from hw.spec.invalidation import QueueError
 from hw.spec.tables import ENTRY_BYTES, PAGE_BITS, ContextEntry, RootEntry, TranslationType, table_index, top_level
 from sw.registers import RegisterFile
 from sw.table_format import ENTRY_BYTES as SECOND_STAGE_ENTRY_BYTES
 from sw.table_format import TableFormat
 from sw.transport import Transport
 
-__all__ = ["Fault", "FaultLog"]
+__all__ = ["Fault", "FaultLog", "QueueFailure"]
 
 _FUNCTION_COUNT = 256
 
@@ -39,6 +40,42 @@ class Fault:
                 f"blocked: {self.reason.name} ({self.reason.value:#04x})")
 
 
+@dataclass(frozen=True)
+class QueueFailure:
+    """What FSTS and IQERCD say of the invalidation queue. False if all is well."""
+
+    cause: QueueError = QueueError.NONE   # FSTS.IQE: the queue stands still
+    silent_source: int | None = None      # FSTS.ITE: this device did not answer
+    failing_source: int | None = None     # FSTS.ICE: this one answered with an error
+
+    @classmethod
+    async def read(cls, registers: RegisterFile) -> "QueueFailure":
+        """Look; change nothing."""
+        status = await registers.read("FSTS")
+        if not (status["IQE"] or status["ITE"] or status["ICE"]):
+            return cls()
+        record = await registers.read("IQERCD")
+        return cls(QueueError(record["IQEI"]) if status["IQE"] else QueueError.NONE,
+                   record["ITESID"] if status["ITE"] else None, record["ICESID"] if status["ICE"] else None)
+
+    async def clear(self, registers: RegisterFile) -> None:
+        """Clear the bits of FSTS that were seen: the unit fetches again, from where its head stands."""
+        if self:
+            await registers.write("FSTS", IQE=int(self.cause is not QueueError.NONE),
+                                  ITE=int(self.silent_source is not None), ICE=int(self.failing_source is not None))
+
+    def __bool__(self) -> bool:
+        return self != QueueFailure()
+
+    def __str__(self) -> str:
+        parts = [] if self.cause is QueueError.NONE else [f"the queue stands still: {self.cause.name}"]
+        if self.silent_source is not None:
+            parts.append(f"device {self.silent_source:#06x} did not answer the invalidation of its TLB")
+        if self.failing_source is not None:
+            parts.append(f"device {self.failing_source:#06x} answered the invalidation of its TLB with an error")
+        return "; ".join(parts) or "no failure"
+
+
 class FaultLog:
     """The fault records of a unit.
 
@@ -54,8 +91,18 @@ class FaultLog:
         self._transport = transport
         self._registers = registers
 
+    async def queue_failure(self, *, clear: bool = False) -> QueueFailure:
+        """What stopped the invalidation queue, if anything did. Who clears it without repair may see it again."""
+        failure = await QueueFailure.read(self._registers)
+        if clear:
+            await failure.clear(self._registers)
+        return failure
+
     async def take(self) -> tuple[list[Fault], bool]:
-        """Read and clear the pending records, oldest first, then the overflow. Returns both."""
+        """Read and clear the pending records, oldest first, then the overflow. Returns both.
+
+        The record before the bit that says so: what faults in between is seen next time.
+        """
         faults = []
         status = await self._registers.read("FSTS")
         count = self._registers.cap["NFR"] + 1

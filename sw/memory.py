@@ -77,6 +77,27 @@ class PageAllocator:
         await self._transport.write_memory(page, _ZEROES)
         return page
 
+    async def allocate_block(self, order: int) -> list[int]:
+        """2**order pages of zeroes in a row, the first a multiple of their number: none of them was handed out before.
+
+        Raises
+        ------
+        OutOfPages
+            If there is no such place; nothing is allocated then.
+        """
+        size = PAGE_BYTES << order
+        first = -(-self._fresh // size) * size
+        while first + size <= self.base + self.size:
+            pages = list(range(first, first + size, PAGE_BYTES))
+            if self._in_use.isdisjoint(pages):
+                self._freed.extend(page for page in range(self._fresh, first, PAGE_BYTES) if page not in self._in_use)
+                self._fresh = first + size
+                self._in_use.update(pages)
+                await self._transport.write_memory(first, bytes(size))
+                return pages
+            first += size
+        raise OutOfPages(self.base, self.size, len(self._in_use))
+
     def reserve(self, pages: Iterable[int]) -> None:
         """Mark pages as in use, in the arena or elsewhere: they are never handed out, and may be freed.
 

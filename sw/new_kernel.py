@@ -1,10 +1,11 @@
 """The kernel that comes: it has memory, registers and the seal key, and nothing else.
 
     1 verify   the store; adopt the tables that the unit is using; refuse before anything is touched
-    2 zap      the devices that were not preserved
-    3 build    fresh tables for the same translations, or for copies of a domain's pages; compare them with the old ones
-    4 replace  the domain of each preserved device, domain by domain
-    5 free     a domain's old tables, poisoned, when its last device has left
+    2 charge   the unit uses this kernel's invalidation queue from here on, and no memory of the old kernel but tables
+    3 zap      the devices that were not preserved
+    4 build    fresh tables for the same translations, or for copies of a domain's pages; compare them with the old ones
+    5 replace  the domain of each preserved device, domain by domain
+    6 free     a domain's old tables, poisoned, when its last device has left
 
 What each step refuses leaves the machine as the step before left it; up to 1 nothing is written at all.
 """
@@ -15,7 +16,7 @@ from typing import Any
 from hw.spec.bench import Phase
 from hw.spec.tables import PAGE_BYTES
 from sw.domain import Domain
-from sw.driver import Iommu, Replacement
+from sw.driver import Iommu
 from sw.errors import AdoptionRefused, BadRange
 from sw.faults import FaultLog
 from sw.intervals import Interval, relocated
@@ -23,6 +24,7 @@ from sw.memory import PageAllocator
 from sw.page_copy import copy_pages, pages_of
 from sw.persist.records import Handover
 from sw.persist.store import MemoryStore
+from sw.replacement import Replacement
 from sw.strategies import AtomicSwap, BreakBeforeMake, Strategy
 from sw.tables import SecondStageTable
 from sw.traffic import TrafficEngine
@@ -202,6 +204,7 @@ async def run_new_kernel(transport: Transport, plan: NewKernelPlan, *, say: Call
     iommu = await Iommu.open(transport, allocator, ruler=engine)
     await adopt(iommu, handover)
     await engine.set_phase(Phase.ADOPT)
+    let_go = await iommu.take_charge()
     zapped = await iommu.zap()
     say(f"adopted {len(handover.domains)} domains in place; zapped {len(zapped)} devices")
     moves = [await _build(transport, iommu, iommu.domains[domain_id], plan, offsets.get(domain_id, 0))
@@ -221,6 +224,7 @@ async def run_new_kernel(transport: Transport, plan: NewKernelPlan, *, say: Call
     faults, overflowed = await FaultLog(transport, iommu.registers).take()
     say(f"replaced {len(replacements)} devices; freed {sum(len(move.old_tables) for move in moves)} table pages")
     return {"kernel": "new", "strategy": plan.strategy, "cold": plan.cold, "zapped_devices": zapped,
+            "queue_pages_let_go": list(let_go),
             "replaced_devices": [{**asdict(done), "swap_cycles": done.swap_cycles} for done in replacements],
             "domains": [move.report() for move in moves], "faults": [str(fault) for fault in faults],
             "fault_overflow": overflowed}

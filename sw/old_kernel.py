@@ -1,7 +1,7 @@
 """The kernel that goes: it runs a machine on captured tables, and leaves behind what the next one needs.
 
     1 load    the captured tables into memory
-    2 enable  RTADDR, SRTP, TE
+    2 enable  the invalidation queue, in memory of its own; RTADDR, SRTP, TE
     3 run     the traffic engine, for as long as asked
     4 persist the unit, the domains and devices that are preserved; sealed
 
@@ -21,7 +21,10 @@ from sw.persist.store import MemoryStore, page_ranges
 from sw.traffic import TrafficEngine
 from sw.transport import Transport
 
-__all__ = ["handover_of", "load_tables", "run_old_kernel"]
+__all__ = ["ARENA_BASE", "ARENA_BYTES", "handover_of", "load_tables", "run_old_kernel"]
+
+ARENA_BASE = 0x4F_0000_0000  # 316 GiB: above the memory of the machines we know, below the next kernel's memory
+ARENA_BYTES = 1 << 20
 
 
 async def load_tables(transport: Transport, capture: Capture) -> int:
@@ -63,8 +66,9 @@ async def run_old_kernel(transport: Transport, capture: Capture, *, key: bytes, 
     await engine.set_phase(Phase.STEADY)
     table_pages = await load_tables(transport, capture)
     say(f"loaded {table_pages} table pages of {capture.name}")
-    # All tables are the capture's: this kernel allocates nothing, its arena is empty.
-    iommu = await Iommu.open(transport, PageAllocator(transport, base=0, size=0), ruler=engine)
+    # All tables are the capture's: of this kernel's own memory is the unit's queue, and nothing else.
+    allocator = PageAllocator(transport, base=ARENA_BASE, size=ARENA_BYTES)
+    iommu = await Iommu.open(transport, allocator, ruler=engine)
     await iommu.enable(root_table=capture.rtaddr["RTA"] << PAGE_BITS)
     device_count = sum(len(domain.devices) for domain in iommu.domains.values())
     say(f"translation is on: {device_count} devices in {len(iommu.domains)} domains")

@@ -105,13 +105,23 @@ class RegisterFile:
         bit = field.mask >> (8 * place)
         await self._transport.write_register(self.offset("FRCD", index) + place, _DWORD_BYTES, bit)
 
-    async def command(self, *, command: str, status: str, value: int = 1) -> None:
-        """One change through GCMD, the handshake of VT-d 11.4.4: one command at a time, ended by its status bit."""
+    async def pause(self, cycles: int) -> None:
+        """Let time pass between two looks."""
+        await self._transport.pause(cycles)
+
+    async def command(self, *, command: str, status: str, value: int = 1, cycles: int = TIMEOUT_CYCLES) -> None:
+        """One change through GCMD, the handshake of VT-d 11.4.4: one command at a time, ended by its status bit.
+
+        Raises
+        ------
+        RegisterTimeout
+            If the status bit does not follow within that many cycles.
+        """
         status_now = await self.read("GSTS")
         levels = status_now.value & ~GCMD_ONE_SHOT_MASK & ~register("GCMD").field(command).mask
         word = levels | compose("GCMD", **{command: value})
         await self._transport.write_register(self.offset("GCMD"), _DWORD_BYTES, word)
-        await self.wait("GSTS", lambda seen: seen[status] == value, f"{status}={value}")
+        await self.wait("GSTS", lambda seen: seen[status] == value, f"{status}={value}", cycles=cycles)
 
     async def wait(self, name: str, reached: Callable[[RegisterValue], bool], awaited: str, *,
                    cycles: int = TIMEOUT_CYCLES) -> RegisterValue:

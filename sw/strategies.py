@@ -18,7 +18,7 @@ from hw.spec.tables import ContextEntry
 from sw.armed_update import ArmedUpdate, Arming
 from sw.entry_update import EntryWrite, Outcome, break_plan, plan
 from sw.errors import EntryChanged, NotHitless
-from sw.invalidation import RegisterInvalidation
+from sw.invalidation import Invalidations
 from sw.transport import Transport
 
 __all__ = ["AtomicSwap", "BreakBeforeMake", "Ruler", "Run", "Silent", "Step", "Strategy"]
@@ -50,7 +50,7 @@ class Run:
     """The execution of one plan on one entry."""
 
     transport: Transport
-    invalidation: RegisterInvalidation
+    invalidation: Invalidations
     update: ArmedUpdate
     ruler: Ruler
     entry_hpa: int

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 CAPTURES = ROOT / "tests" / "data" / "real-tables"
 KEY = bytes(range(16))
 PHASE_REGISTER, GCMD, RTADDR = 0x2_0008, 0x18, 0x20
+GCMD_TE, GCMD_QIE = 1 << 31, 1 << 26
 SMALL_DEVICE, SMALL_DOMAIN = 0x0040, 8  # 14 pages
 OFFSET = 0x20_0000_0000
 

@@ -3,6 +3,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from hw.spec.capabilities import STRAPS_DEFAULT
+from hw.spec.tables import PAGE_BYTES
 from sim.model.device import ModelDevice
 from sim.transport_model import ModelTransport
 from sw.memory import PageAllocator
@@ -11,6 +12,7 @@ __all__ = ["ARENA", "ARENA_BYTES", "Machine", "Recorder", "drive"]
 
 ARENA = 0x10_0000_0000
 ARENA_BYTES = 0x40_0000
+IQT, WAIT = 0x88, 5   # the doorbell; type of a wait
 
 _Answer = TypeVar("_Answer")
 
@@ -56,8 +58,21 @@ class Recorder(ModelTransport):
 class Machine:
     """A model device whose caches keep what they know for ever, and whose commands take their time."""
 
-    def __init__(self, *, straps: int = STRAPS_DEFAULT, stale: bool = True, command_cycles: int = 40) -> None:
-        self.device = ModelDevice(straps=straps, stale=stale, command_cycles=command_cycles)
+    def __init__(self, *, straps: int = STRAPS_DEFAULT, stale: bool = True, command_cycles: int = 40,
+                 queue_cycles: int = 40) -> None:
+        self.device = ModelDevice(straps=straps, stale=stale, command_cycles=command_cycles, queue_cycles=queue_cycles)
         self.memory = self.device.memory
         self.transport = Recorder(self.device)
         self.allocator = PageAllocator(self.transport, base=ARENA, size=ARENA_BYTES)
+
+    def changes(self) -> list[tuple[str, int, Any]]:
+        """What was done to the machine, in short: descriptors are ("queued", 0, value); no waits, no doorbells."""
+        queue = self.device.registers.get("IQA", "IQA") * PAGE_BYTES
+        result: list[tuple[str, int, Any]] = []
+        for kind, place, value in self.transport.log:
+            if kind == "memory" and queue <= place < queue + PAGE_BYTES:
+                descriptors = [int.from_bytes(value[at:at + 16], "little") for at in range(0, len(value), 16)]
+                result += [("queued", 0, descriptor) for descriptor in descriptors if descriptor % 16 != WAIT]
+            elif (kind, place) != ("register", IQT):
+                result.append((kind, place, value))
+        return result

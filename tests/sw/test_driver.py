@@ -62,6 +62,16 @@ def lands(machine, source_id, iova=IOVA):
     return result.hpa if result.status is Status.OK else FaultReason(result.fault_reason)
 
 
+def context_of(source_id, domain_id):
+    """As Machine.changes() shows the invalidation of a device's context."""
+    return "queued", 0, 0x1 | 3 << 4 | domain_id << 16 | source_id << 32
+
+
+def iotlb_of(domain_id, *, page=None):
+    """The same for the IOTLB of a domain, or of a page of it: address, hint and mask. Both drain."""
+    return "queued", 0, 0x2 | (2 if page is None else 3) << 4 | 3 << 6 | domain_id << 16 | (page or 0) << 64
+
+
 def test_device_reaches_what_its_domain_maps_and_others_reach_nothing():
     machine, _, _ = running()
     assert lands(machine, DEVICE) == OLD_HPA
@@ -133,9 +143,8 @@ def test_new_domain_id_is_invalidated_before_the_store_for_its_lines_may_be_anyb
     new = new_domain(iommu)
     machine.transport.log.clear()
     drive(iommu.replace(DEVICE, new, AtomicSwap()))
-    log = machine.transport.log
-    iotlb_of_new = log.index(("register", 0xF8, 1 << 63 | 2 << 60 | 3 << 48 | new.domain_id << 32))
-    assert iotlb_of_new < [kind for kind, _, _ in log].index("exchange")
+    done = machine.changes()
+    assert done.index(iotlb_of(new.domain_id)) < [kind for kind, _, _ in done].index("exchange")
 
 
 def test_lost_race_for_the_entry_leaves_the_device_on_its_old_domain():
@@ -166,11 +175,10 @@ def test_tables_that_an_unmap_empties_are_freed_after_the_invalidation():
     machine, iommu, domain = running()
     machine.transport.log.clear()
     drive(iommu.unmap(domain, IOVA, PAGE))
-    poisoned = [n for n, (kind, _, value) in enumerate(machine.transport.log)
-                if kind == "memory" and value == b"\xdb" * PAGE]
-    invalidated = machine.transport.log.index(("register", 0xF8, 1 << 63 | 3 << 60 | 3 << 48 | domain.domain_id << 32))
+    done = machine.changes()
+    poisoned = [n for n, (kind, _, value) in enumerate(done) if kind == "memory" and value == b"\xdb" * PAGE]
     assert len(poisoned) == 2
-    assert invalidated < min(poisoned)
+    assert done.index(iotlb_of(domain.domain_id, page=IOVA)) < min(poisoned)
     assert domain.table.pages == [domain.table.top]
 
 
@@ -197,10 +205,10 @@ def test_caching_mode_invalidates_what_was_not_present():
     machine, iommu, domain = running(straps=straps_with(caching_mode=1))
     machine.transport.log.clear()
     drive(iommu.attach(THIRD, domain))
-    assert ("register", 0x28, 1 << 63 | 3 << 61 | THIRD << 16 | 0) in machine.transport.log
+    assert context_of(THIRD, 0) in machine.changes()
     machine.transport.log.clear()
     drive(iommu.map(domain, 0x7000, 0xB000, PAGE))
-    assert machine.transport.log[-1] == ("register", 0xF8, 1 << 63 | 3 << 60 | 3 << 48 | domain.domain_id << 32)
+    assert machine.changes()[-1] == iotlb_of(domain.domain_id, page=0x7000 | 1 << 6)   # with the hint: no table went
 
 
 def test_released_domain_is_poisoned_and_its_id_free_only_when_no_device_has_it():
@@ -272,15 +280,13 @@ def test_zap_names_the_domain_id_that_stood_in_the_entry():
     assert lands(machine, THIRD) == NEW_HPA
     heir = successor(machine)
     drive(heir.adopt({DEVICE, OTHER}))
+    drive(heir.take_charge())
     machine.transport.log.clear()
     assert drive(heir.zap()) == [THIRD]
     entry = iommu.contexts.entry_hpa(THIRD)
     top = stranger.table.top
-    assert machine.transport.log == [
-        ("store64", entry, 0),
-        ("register", 0x28, 1 << 63 | 3 << 61 | THIRD << 16 | stranger.domain_id),
-        ("register", 0xF8, 1 << 63 | 2 << 60 | 3 << 48 | stranger.domain_id << 32),
-        ("store64", entry + 8, 0)]
+    assert machine.changes() == [
+        ("store64", entry, 0), context_of(THIRD, stranger.domain_id), iotlb_of(stranger.domain_id), ("store64", entry + 8, 0)]
     assert machine.memory.read64(top) != 0  # the tables were never ours: they are left alone
     assert lands(machine, THIRD) is FaultReason.CONTEXT_NOT_PRESENT
 

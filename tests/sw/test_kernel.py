@@ -9,8 +9,12 @@ from hw.spec.bench import Phase
 from hw.spec.faults import FaultReason
 from hw.spec.tables import PAGE_BYTES
 from sw.new_kernel import ARENA_BASE
+from sw.old_kernel import ARENA_BASE as OLD_ARENA_BASE
+from sw.old_kernel import ARENA_BYTES as OLD_ARENA_BYTES
 from tests.sw.kernels import (
     GCMD,
+    GCMD_QIE,
+    GCMD_TE,
     OFFSET,
     PHASE_REGISTER,
     RTADDR,
@@ -53,7 +57,20 @@ def test_new_tables_stand_in_the_new_kernels_memory_and_the_old_ones_are_poison(
 def test_translation_is_never_touched_by_the_new_kernel():
     _, machine, _ = old_kernel()
     new_kernel(machine)
-    assert not {GCMD, RTADDR} & {place for kind, place, _ in machine.transport.log if kind == "register"}
+    writes = [(place, value) for kind, place, value in machine.transport.log if kind == "register"]
+    assert RTADDR not in [place for place, _ in writes]
+    # Only its queue takes the place of the old one.
+    assert [value for place, value in writes if place == GCMD] == [GCMD_TE, GCMD_TE | GCMD_QIE]
+
+
+def test_queue_changes_hands_before_anything_that_needs_it():
+    _, machine, _ = old_kernel(preserved=[SMALL_DEVICE])   # so that the others are zapped
+    queue = machine.device.registers.get("IQA", "IQA") << 12
+    assert queue in range(OLD_ARENA_BASE, OLD_ARENA_BASE + OLD_ARENA_BYTES)
+    report = new_kernel(machine)
+    assert report["queue_pages_let_go"] == [queue]
+    log = machine.transport.log
+    assert log.index(("register", GCMD, GCMD_TE | GCMD_QIE)) < [kind for kind, _, _ in log].index("store64")
 
 
 def test_new_kernel_walks_through_its_phases():

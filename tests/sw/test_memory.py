@@ -122,3 +122,28 @@ def test_unaligned_arena_and_page_are_refused():
         PageAllocator(machine.transport, base=0x10, size=PAGE)
     with pytest.raises(BadRange, match="page 0x5010"):
         allocator.reserve([0x5010])
+
+
+def test_block_is_aligned_to_its_size_zeroed_and_leaves_the_pages_before_it_usable():
+    machine, allocator = small_arena(12)
+    first = allocator.take()
+    machine.memory.write(ARENA + 4 * PAGE, b"\xff" * PAGE)
+    assert drive(allocator.allocate_block(2)) == [ARENA + page * PAGE for page in range(4, 8)]
+    assert machine.memory.read(ARENA + 4 * PAGE, 4 * PAGE) == bytes(4 * PAGE)
+    others = {allocator.take() for _ in range(7)}
+    assert others | {first} == {ARENA + page * PAGE for page in (0, 1, 2, 3, 8, 9, 10, 11)}
+
+
+def test_block_stays_clear_of_reserved_pages():
+    _, allocator = small_arena(8)
+    allocator.reserve([ARENA + PAGE])
+    assert drive(allocator.allocate_block(1)) == [ARENA + 2 * PAGE, ARENA + 3 * PAGE]
+    assert ARENA + PAGE not in {allocator.take() for _ in range(5)}
+
+
+def test_block_that_fits_nowhere_changes_nothing():
+    _, allocator = small_arena(7)
+    allocator.take()
+    with pytest.raises(OutOfPages, match="1 pages are in use"):
+        drive(allocator.allocate_block(3))
+    assert len({allocator.take() for _ in range(6)}) == 6

@@ -16,12 +16,13 @@ from amaranth.lib import data
 from hw.spec.bench import Phase
 from hw.spec.codec import decode
 from hw.spec.dma import Access
-from hw.spec.events import EVENT_DETAILS, Event, EventKind, FaultDisposition
+from hw.spec.events import EVENT_DETAILS, Event, EventKind, FaultDisposition, MessageKind, QueueTrouble, RegisterAccess
 from hw.spec.faults import FaultReason
-from hw.spec.memory import MemoryOperation
+from hw.spec.invalidation import DESCRIPTOR_LAYOUTS, DescriptorHeader, DescriptorType, QueueError
+from hw.spec.memory import CLIENT_TAG_BITS, MemoryClient, MemoryOperation
 
-__all__ = ["EVENT_DTYPE", "EventRecorder", "Events", "decode_records", "detail_column", "detail_of", "device_name",
-           "event_dict", "format_event", "no_events", "of_kind", "write_json_lines"]
+__all__ = ["EVENT_DTYPE", "EventRecorder", "Events", "decode_records", "descriptor_dict", "detail_column", "detail_of",
+           "device_name", "event_dict", "format_event", "no_events", "of_kind", "write_json_lines"]
 
 Events = np.ndarray[Any, np.dtype[np.void]]
 
@@ -40,7 +41,15 @@ _DETAIL_NAMES: dict[EventKind, tuple[str, type[Enum]]] = {
     EventKind.MEMORY: ("operation", MemoryOperation),
     EventKind.FAULT: ("fault_reason", FaultReason),
     EventKind.PHASE: ("phase", Phase),
+    EventKind.QUEUE_ERROR: ("cause", QueueError),
 }
+# Kinds whose tag is one number with names.
+_TAG_NAMES: dict[EventKind, tuple[str, type[Enum]]] = {
+    EventKind.FAULT: ("disposition", FaultDisposition),
+    EventKind.MESSAGE: ("message", MessageKind),
+    EventKind.QUEUE_ERROR: ("trouble", QueueTrouble),
+}
+_DESCRIPTORS = {EventKind.DESCRIPTOR, EventKind.WAIT_ABANDONED}   # their detail is the first 16 bytes of a descriptor
 # What the kinds say beside their detail, as hw.spec.events.EventKind lists it.
 _SAID: dict[EventKind, tuple[str, ...]] = {
     EventKind.NONE: (),
@@ -53,16 +62,21 @@ _SAID: dict[EventKind, tuple[str, ...]] = {
     EventKind.WALK: ("source_id", "domain_id", "tag", "iova", "hpa"),
     EventKind.WALK_RESULT: ("source_id", "domain_id", "tag", "iova", "hpa"),
     EventKind.IOTLB_FILL: ("source_id", "domain_id", "iova", "hpa"),
-    EventKind.MEMORY: ("hpa", "tag"),
+    EventKind.MEMORY: ("hpa",),
     EventKind.UPDATE: ("hpa", "tag", "detail"),
     EventKind.INVALIDATION_BEGIN: ("domain_id", "source_id"),
     EventKind.INVALIDATION_END: ("domain_id", "source_id"),
     EventKind.FAULT: ("source_id", "iova"),
     EventKind.PHASE: (),
     EventKind.DONE: ("source_id", "domain_id", "tag", "iova", "hpa"),
-    EventKind.CONTROL: ("hpa", "detail"),
+    EventKind.CONTROL: ("hpa",),
+    EventKind.DESCRIPTOR: ("hpa",),
+    EventKind.MESSAGE: ("hpa", "detail"),
+    EventKind.QUEUE_ERROR: ("source_id",),
+    EventKind.REGISTER: ("hpa", "detail"),
+    EventKind.WAIT_ABANDONED: (),
 }
-_HEXADECIMAL = {"iova", "hpa", "detail", "table_pointer", "page", "signature"}
+_HEXADECIMAL = {"iova", "hpa", "detail", "table_pointer", "page", "signature", "status_data", "status_address"}
 
 
 class EventRecorder:
@@ -156,15 +170,24 @@ def event_dict(event: Any) -> dict[str, Any]:
         said[name] = detail if name == "detail" else int(event[name])
     if "source_id" in said:
         said["device"] = device_name(said["source_id"])
-    if kind is EventKind.FAULT:
-        said["disposition"] = _word(FaultDisposition, int(event["tag"]))
-    if kind in _DETAIL_NAMES:
+    said |= _tag_in_words(kind, int(event["tag"]))
+    if kind in _DESCRIPTORS:
+        said["detail"] = descriptor_dict(detail)
+    elif kind in _DETAIL_NAMES:
         name, words = _DETAIL_NAMES[kind]
         said["detail"] = {name: _word(words, detail)}
     elif kind in EVENT_DETAILS:
-        said["detail"] = {name: _word(part.shape, detail >> part.offset & ((1 << part.width) - 1))
-                          for name, part in data.Layout.cast(EVENT_DETAILS[kind])}
+        said["detail"] = _fields(EVENT_DETAILS[kind], detail)
     return said
+
+
+def descriptor_dict(low: int) -> dict[str, Any]:
+    """What the first 16 bytes of a descriptor say, by name; the fields of a type that has no effect here are not named."""
+    kind = DescriptorType(decode(DescriptorHeader, low & 0xFFF).type)
+    layout = DESCRIPTOR_LAYOUTS.get(kind)
+    if layout is None:
+        return {"type": kind.name}
+    return {name: value for name, value in _fields(layout, low).items() if not name.startswith("_") and name != "type_high"}
 
 
 def format_event(event: Any) -> str:
@@ -183,6 +206,28 @@ def write_json_lines(path: Path, events: Iterable[Any]) -> None:
     with path.open("w") as file:
         for event in events:
             file.write(json.dumps(event_dict(event)) + "\n")
+
+
+def _tag_in_words(kind: EventKind, tag: int) -> dict[str, Any]:
+    """What the tag says, where it is more than a number."""
+    if kind in _TAG_NAMES:
+        name, words = _TAG_NAMES[kind]
+        return {name: _word(words, tag)}
+    if kind is EventKind.MEMORY:
+        return {"client": _word(MemoryClient, tag >> CLIENT_TAG_BITS), "tag": tag & (1 << CLIENT_TAG_BITS) - 1}
+    if kind is EventKind.DESCRIPTOR:
+        return {"wide": tag & 1}
+    if kind is EventKind.REGISTER:
+        access = _fields(RegisterAccess, tag)
+        return {"access": "write" if access["write"] else "read", "bytes": 8 if access["wide"] else 4,
+                **{name: access[name] for name in ("error", "violation") if access[name]}}
+    return {}
+
+
+def _fields(layout: Any, number: int) -> dict[str, Any]:
+    """Fields of a layout, in words where they have any."""
+    return {str(name): _word(part.shape, number >> part.offset & ((1 << part.width) - 1))
+            for name, part in data.Layout.cast(layout)}
 
 
 def _word(shape: Any, number: int) -> Any:

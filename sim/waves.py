@@ -3,7 +3,8 @@
 The time axis is the cycle counter: one nanosecond is one cycle. States are string variables; their words are those of
 hw.spec. Every signal of the design, by contrast, is what `sim.runner.run(waves=True)` records.
 
-    machine   phase, translation, root_table, invalidation, invalidations_in_progress, update, blocked_count, fault_count
+    machine   phase, translation, root_table, invalidation, invalidations_in_progress, descriptor, waits_in_progress,
+              wait_status, message, queue_error, update, blocked_count, fault_count
     device_*  last_reply, verdict, requests_in_flight, walks_in_flight, context_fetches_in_flight, context_fill,
               blocked_count, fault
 """
@@ -17,9 +18,10 @@ from vcd.writer import VCDWriter
 
 from hw.spec.bench import Phase
 from hw.spec.dma import Status
-from hw.spec.events import EventKind
-from hw.spec.memory import MemoryOperation
-from sim.events import Events, detail_of, device_name
+from hw.spec.events import EventKind, MessageKind, QueueTrouble
+from hw.spec.invalidation import DescriptorType, QueueError, TranslationTableMode
+from hw.spec.memory import CLIENT_TAG_BITS, MemoryClient
+from sim.events import Events, descriptor_dict, detail_of, device_name
 
 __all__ = ["MAX_WINDOW_CYCLES", "write_waves"]
 
@@ -27,18 +29,20 @@ MAX_WINDOW_CYCLES = 100_000
 
 _MACHINE = "machine"
 _MACHINE_KINDS = (EventKind.PHASE, EventKind.CONTROL, EventKind.INVALIDATION_BEGIN, EventKind.INVALIDATION_END,
-                  EventKind.MEMORY, EventKind.UPDATE, EventKind.REPLY, EventKind.FAULT)
+                  EventKind.MEMORY, EventKind.UPDATE, EventKind.REPLY, EventKind.FAULT, EventKind.DESCRIPTOR,
+                  EventKind.MESSAGE, EventKind.QUEUE_ERROR, EventKind.WAIT_ABANDONED)
 _DEVICE_KINDS = (EventKind.REQUEST, EventKind.REPLY, EventKind.CONTEXT_FETCH, EventKind.CONTEXT_RESULT,
                  EventKind.CONTEXT_FILL, EventKind.WALK, EventKind.WALK_RESULT, EventKind.FAULT, EventKind.DONE)
 _NOTHING = "-"
 
 _Name = tuple[str, str]                # scope and signal
 _Change = tuple[_Name, str | int]      # an integer is a difference for a count, a value otherwise
-_COUNTS = {"invalidations_in_progress", "requests_in_flight", "walks_in_flight", "context_fetches_in_flight",
+_COUNTS = {"invalidations_in_progress", "waits_in_progress", "requests_in_flight", "walks_in_flight", "context_fetches_in_flight",
            "blocked_count", "fault_count"}
 _MACHINE_SIGNALS: dict[str, str | int] = {
     "phase": Phase.STEADY.name, "translation": "off", "root_table": 0, "invalidation": _NOTHING,
-    "invalidations_in_progress": 0, "update": _NOTHING, "blocked_count": 0, "fault_count": 0,
+    "invalidations_in_progress": 0, "descriptor": _NOTHING, "waits_in_progress": 0, "wait_status": _NOTHING,
+    "message": _NOTHING, "queue_error": _NOTHING, "update": _NOTHING, "blocked_count": 0, "fault_count": 0,
 }
 _DEVICE_SIGNALS: dict[str, str | int] = {
     "last_reply": _NOTHING, "verdict": _NOTHING, "requests_in_flight": 0, "walks_in_flight": 0,
@@ -116,17 +120,38 @@ def _changes(event: Any, invalidations: int) -> Iterator[_Change]:
         case EventKind.PHASE:
             yield (_MACHINE, "phase"), detail.name
         case EventKind.CONTROL:
-            yield (_MACHINE, "translation"), "on" if detail & 1 else "off"
+            mode = detail.translation_table_mode
+            on = "on" if mode == TranslationTableMode.LEGACY.value else TranslationTableMode(mode).name
+            yield (_MACHINE, "translation"), on if detail.translation_enabled else "off"
             yield (_MACHINE, "root_table"), int(event["hpa"])
         case EventKind.INVALIDATION_BEGIN:
             yield (_MACHINE, "invalidation"), f"{detail.kind.name},{detail.granularity.name},did={int(event['domain_id'])}"
             yield (_MACHINE, "invalidations_in_progress"), 1
         case EventKind.INVALIDATION_END:
-            yield (_MACHINE, "invalidations_in_progress"), -1
-            if invalidations <= 1:
-                yield (_MACHINE, "invalidation"), _NOTHING
+            yield (_MACHINE, "invalidations_in_progress"), -invalidations
+            yield (_MACHINE, "invalidation"), _NOTHING
+        case EventKind.DESCRIPTOR:
+            descriptor = _descriptor(_number(event))
+            yield (_MACHINE, "descriptor"), descriptor
+            if descriptor.startswith(DescriptorType.WAIT.name):
+                yield (_MACHINE, "waits_in_progress"), int(_tells(event))
+        case EventKind.MESSAGE:
+            stored = f"data={int(event['detail_lo']):#x},hpa={int(event['hpa']):#x}"
+            if event["tag"] == MessageKind.STATUS:
+                yield (_MACHINE, "wait_status"), stored
+                yield (_MACHINE, "waits_in_progress"), -1
+            else:
+                yield (_MACHINE, "message"), f"{MessageKind(int(event['tag'])).name},{stored}"
+        case EventKind.QUEUE_ERROR:
+            trouble = QueueTrouble(int(event["tag"]))
+            why = QueueError(detail).name if trouble is QueueTrouble.QUEUE_ERROR else device_name(int(event["source_id"]))
+            yield (_MACHINE, "queue_error"), f"{trouble.name},{why}"
+        case EventKind.WAIT_ABANDONED:
+            yield (_MACHINE, "wait_status"), "abandoned"
+            yield (_MACHINE, "waits_in_progress"), -int(_tells(event))
         case EventKind.MEMORY:
-            if detail is not MemoryOperation.READ:  # the store takes place here; what came of it is known one latency later
+            if event["tag"] >> CLIENT_TAG_BITS == MemoryClient.UPDATE_PORT:
+                # The store takes place here; what came of it is known one latency later.
                 yield (_MACHINE, "update"), f"{detail.name},hpa={int(event['hpa']):#x}"
         case EventKind.UPDATE:
             outcome = "stored" if event["tag"] else "not_stored"
@@ -145,6 +170,23 @@ def _changes(event: Any, invalidations: int) -> Iterator[_Change]:
             yield (_MACHINE, "fault_count"), 1
         case EventKind.DONE:
             yield (device, "verdict"), detail.verdict.name
+
+
+def _number(event: Any) -> int:
+    return int(event["detail_hi"]) << 64 | int(event["detail_lo"])
+
+
+def _tells(event: Any) -> bool:
+    """True if a wait stores status data: only then its completion is seen."""
+    return bool(descriptor_dict(_number(event)).get("status_write"))
+
+
+def _descriptor(low: int) -> str:
+    """A descriptor in words: its type, and what it asks for."""
+    said = descriptor_dict(low)
+    names = {"granularity": "", "domain_id": "did=", "source_id": "sid=", "status_data": "data="}
+    parts = [f"{prefix}{said[name]}" for name, prefix in names.items() if name in said]
+    return ",".join([said["type"], *parts])
 
 
 def _write_view(path: Path, state: dict[_Name, str | int], first: int) -> Path:

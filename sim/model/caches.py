@@ -6,7 +6,16 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hw.spec.invalidation import FUNCTION_MASKS, Granularity, Invalidation, InvalidationKind
+from hw.spec.invalidation import (
+    FUNCTION_MASKS,
+    ContextCacheDescriptor,
+    DescriptorHeader,
+    DescriptorType,
+    Granularity,
+    Invalidation,
+    InvalidationKind,
+    IotlbDescriptor,
+)
 from hw.spec.tables import LEVEL_BITS, PageSize
 from sim.model.fields import field
 
@@ -14,6 +23,11 @@ __all__ = ["Completed", "InvalidationHistory", "InvalidationView", "Line", "Line
 
 _FIELDS = tuple(field(Invalidation, name) for name in (
     "kind", "granularity", "domain_id", "source_id", "function_mask", "page", "address_mask", "drain"))
+_DESCRIPTOR_TYPE = field(DescriptorHeader, "type")
+_OF_CONTEXT_CACHE = tuple(field(ContextCacheDescriptor, name) for name in (
+    "granularity", "domain_id", "source_id", "function_mask"))
+_OF_IOTLB = tuple(field(IotlbDescriptor, name) for name in (
+    "granularity", "domain_id", "page", "address_mask", "drain_reads", "drain_writes"))
 _CONTEXT_CACHE = InvalidationKind.CONTEXT_CACHE.value
 _IOTLB = InvalidationKind.IOTLB.value
 _GLOBAL = Granularity.GLOBAL.value
@@ -36,6 +50,29 @@ class InvalidationView(NamedTuple):
     def of(cls, encoded: int) -> "InvalidationView":
         """The fields of an encoded one."""
         return cls(*(each.get(encoded) for each in _FIELDS))
+
+    @classmethod
+    def of_descriptor(cls, low: int) -> "InvalidationView | None":
+        """What a legal descriptor, by its first 16 bytes, invalidates; None if it is not for our caches."""
+        kind = _DESCRIPTOR_TYPE.get(low)
+        if kind == DescriptorType.CONTEXT_CACHE.value:
+            granularity, domain_id, source_id, function_mask = (each.get(low) for each in _OF_CONTEXT_CACHE)
+            return cls(_CONTEXT_CACHE, granularity, domain_id, source_id, function_mask).canonical()
+        if kind == DescriptorType.IOTLB.value:
+            granularity, domain_id, page, order, reads, writes = (each.get(low) for each in _OF_IOTLB)
+            return cls(_IOTLB, granularity, domain_id, page=page, address_mask=order, drain=reads | writes).canonical()
+        return None
+
+    def canonical(self) -> "InvalidationView":
+        """The same, with zero in every field that its granularity makes meaningless, and its page aligned."""
+        selective = self.granularity == _SELECTIVE
+        if self.granularity == _GLOBAL:
+            return InvalidationView(self.kind, _GLOBAL, drain=self.drain)
+        if not selective:
+            return InvalidationView(self.kind, self.granularity, self.domain_id, drain=self.drain)
+        if self.kind == _CONTEXT_CACHE:
+            return self._replace(page=0, address_mask=0)
+        return self._replace(source_id=0, function_mask=0, page=self.page >> self.address_mask << self.address_mask)
 
     @property
     def drains(self) -> bool:
@@ -103,16 +140,13 @@ class InvalidationHistory:
         """It starts to hide what it removes."""
         self._begun.append((cycle, invalidation))
 
-    def end(self, cycle: int, invalidation: InvalidationView) -> Completed | None:
-        """It is complete. None if its beginning was not seen."""
-        for index, (begin, each) in enumerate(self._begun):
-            if each == invalidation:
-                del self._begun[index]
-                completed = Completed(begin, cycle, invalidation)
-                self._completed.append(completed)
-                self.last_end = cycle
-                return completed
-        return None
+    def end(self, cycle: int) -> list[Completed]:
+        """Everything that has begun is complete; those, oldest first."""
+        completed = [Completed(begin, cycle, each) for begin, each in self._begun]
+        self._begun.clear()
+        self._completed += completed
+        self.last_end = cycle
+        return completed
 
     def context_since(self, source_id: int, domain_id: int, accepted: int) -> int | None:
         """Begin of the last invalidation of this context that had completed before cycle `accepted`."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from hw.spec.dma import Status
 from hw.spec.events import Verdict
 from hw.spec.faults import FaultReason
+from hw.spec.invalidation import TranslationTableMode
 from hw.spec.tables import PAGE_BITS, PAGE_BYTES, PageSize
 from sim.model.world import Dma, World
 
@@ -173,9 +174,10 @@ class Handover:
     def _under_way(self) -> bool:
         return self._begin is not None and self._end is None
 
-    def control(self, cycle: int, enabled: bool, root_table: int) -> None:
-        """Translation enable, and the root table in force."""
+    def control(self, cycle: int, enabled: bool, root_table: int, table_mode: int) -> None:
+        """Translation enable, and the root table and its mode in force."""
         if self._under_way:
+            self._check(cycle, table_mode == TranslationTableMode.LEGACY.value, "the table mode changed")
             self._check(cycle, enabled, "translation was turned off")
             self._check(cycle, self._root in {None, root_table}, f"the root table changed to {root_table:#x}")
 
@@ -189,7 +191,7 @@ class Handover:
         if self._begin is None:
             return
         if dma.source_id in self._preserved:
-            if self._end is None or dma.accepted <= self._end:
+            if self._end is None or (dma.replied or 0) <= self._end:  # what is refused later was refused by what came later
                 self._check(cycle, verdict is not Verdict.BLOCKED, f"{dma} was blocked, and its device is preserved")
         elif self._end is not None and dma.accepted > self._end:
             self._check(cycle, verdict is Verdict.BLOCKED, f"{dma} was let through, and its device is not preserved")

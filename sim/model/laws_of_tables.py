@@ -19,6 +19,8 @@ _POISONED = bytes([POISON_BYTE]) * PAGE_BYTES
 class TagCoherence:
     """L3: every line of the IOTLB equals a walk of a table then associated with its tag.
 
+    In caching mode a line that permits nothing equals a walk that met an entry that permits nothing.
+
     A line is judged when it is filled, by the window since the last covering invalidation that had completed; and again
     when an invalidation that covers it completes, by the window since that one began.
     """
@@ -55,17 +57,18 @@ class TagCoherence:
             return Finding("L3", f"{_line(line)} comes from table {line.table_pointer:#x}; "
                                  f"those of its domain are: {tables or 'none'}")
         outcomes = world.walks(line.table_pointer, line.iova_page << PAGE_BITS, since, until)
-        if since < world.horizon or any(_gives(each, line) for each in outcomes):
+        if since < world.horizon or any(_gives(each, line, negative=world.caching_mode) for each in outcomes):
             return None
         return Finding("L3", f"{_line(line)} is no walk of table {line.table_pointer:#x} in cycles {since} to {until}, "
                              f"which gives {_outcomes(outcomes)}")
 
 
 class Freed:
-    """L4: a page filled with POISON_BYTE is free until it is rewritten, and nothing may read it or DMA to it.
+    """L4: a page filled with POISON_BYTE is free until it is rewritten, and nothing may use it.
 
-    Reads of the unit count from the cycle after the page was freed. Its writes and exchanges are the update port's,
-    that is a CPU's: they are stores, not uses.
+    Uses are DMA, reads of the unit (walkers and queue) and stores that it makes itself (status data, event messages);
+    those of the unit count from the cycle after the page was freed. What comes through the update port is a CPU's: it is
+    a store, not a use, and it alone, or the host's, makes a page somebody's again.
     """
 
     def __init__(self, world: World) -> None:
@@ -83,6 +86,10 @@ class Freed:
     def read(self, cycle: int, hpa: int) -> None:
         """The unit read memory."""
         self._use(cycle, hpa, "the unit read")
+
+    def written(self, cycle: int, hpa: int) -> None:
+        """The unit wrote memory, of its own accord."""
+        self._use(cycle, hpa, "the unit wrote")
 
     def done(self, cycle: int, dma: Dma, hpa: int, *, after_free: bool) -> None:
         """A DMA that was translated has reached memory."""
@@ -157,6 +164,10 @@ class Entry:
         checks["L7"] += 1
         checks["L5"] += covered
 
+    def control(self) -> None:
+        """Translation enable, root table or table mode changed: what was right before need not be right again."""
+        self._approved.clear()
+
     def invalidated(self, completed: Completed, outstanding: list[Dma]) -> None:
         """An invalidation has completed; `outstanding` is what was not done by the end of that cycle."""
         self._approved.clear()
@@ -198,6 +209,8 @@ class Entry:
         untranslated = dma.page_size is PageSize.UNTRANSLATED and dma.hpa == dma.iova
         if untranslated and world.was_off(dma.accepted, until):
             return None
+        if world.blocks_all(dma.accepted, until):
+            return Finding("L7", f"{dma} was let through to {dma.hpa:#x}, and the table mode blocks every request")
         context_begin, walk_begin = (EVER if since is None else since for since in (context_since, walk_since))
         problem = self._problem(dma, context_begin, walk_begin, until)
         if problem is None or min(context_begin, walk_begin) < world.horizon:
@@ -227,8 +240,10 @@ class Entry:
         return f"since cycle {walk_since} table {dma.table_pointer:#x} gives {_outcomes(outcomes)}"
 
 
-def _gives(outcome: Outcome, line: Line) -> bool:
-    """True if a walk that ended so fills this line."""
+def _gives(outcome: Outcome, line: Line, *, negative: bool) -> bool:
+    """True if a walk that ended so fills this line; `negative`: one that met an entry without permission does, too."""
+    if negative and not (line.readable or line.writable):
+        return outcome.fault_reason is FaultReason.READ_PERMISSION and line.page_size is PageSize.SIZE_4K
     return not outcome.fault_reason and (outcome.base, outcome.page_size, outcome.readable, outcome.writable) == (
         line.page, line.page_size, line.readable, line.writable)
 

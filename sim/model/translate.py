@@ -4,7 +4,7 @@
 
     request --> 1-3 --> 4 root --> 5 context --> 6 programming --> 7 type --> 8 address --> 9 walk --> 10 output
                  |      08 01 0A    09 02 0B          03             0D          04       03 07 05 06 0C    0E
-                 +--> untranslated, interrupt, 04 30 31
+                 +--> untranslated, interrupt, aborted, 30 31 04
 
 Each exit names its reason. Values are plain integers; what they mean is in entries.py.
 
@@ -13,7 +13,8 @@ Source: VT-d 4.1, 3.4 (legacy mode), 3.7 (second stage), 3.9 (pass-through), 3.1
 from typing import NamedTuple
 
 from hw.spec.dma import INTERRUPT_WINDOW_PAGES, Access, RequestKind, Status
-from hw.spec.faults import FaultReason, is_qualified
+from hw.spec.faults import UNRECORDED_FAULT_REASONS, FaultReason, is_qualified
+from hw.spec.invalidation import TranslationTableMode
 from hw.spec.tables import ENTRY_BYTES, PAGE_BITS, PageSize, address_bits, level_shift, table_index, top_level
 from sim.model.entries import (
     READABLE,
@@ -30,7 +31,7 @@ from sim.model.entries import (
 )
 from sim.model.memory import AccessError, Reader
 
-__all__ = ["PAGE_SIZES", "Request", "Result", "Step", "answer", "check_early", "check_request", "fetch_context",
+__all__ = ["PAGE_SIZES", "Request", "Result", "Step", "answer", "blocked", "check_early", "check_request", "fetch_context",
            "in_interrupt_window", "translate", "walk"]
 
 PAGE_SIZES = {1: PageSize.SIZE_4K, 2: PageSize.SIZE_2M, 3: PageSize.SIZE_1G}
@@ -38,7 +39,7 @@ PAGE_SIZES = {1: PageSize.SIZE_4K, 2: PageSize.SIZE_2M, 3: PageSize.SIZE_1G}
 
 _NEEDS = {Access.READ: READABLE, Access.WRITE: WRITABLE, Access.ATOMIC: READABLE | WRITABLE}
 _DWORD = 4
-_MODE_LEGACY = 0
+_MODE_LEGACY, _MODE_ABORT = TranslationTableMode.LEGACY.value, TranslationTableMode.ABORT_DMA.value
 
 
 class Request(NamedTuple):
@@ -101,7 +102,7 @@ def translate(memory: Reader, *, root_table: int, straps: int, request: Request,
     # 1. Translation is off: addresses go through, if they fit the host's (04, the code is ours).
     if not translation_enabled:
         if request.iova >= limit.hpa_limit:
-            return _blocked(FaultReason.ADDRESS_BEYOND_WIDTH, [])
+            return blocked(FaultReason.ADDRESS_BEYOND_WIDTH, [])
         return Result(Status.OK, hpa=request.iova, readable=True, writable=True)
     # 2. and 3. need no table.
     early = check_early(request, translation_table_mode)
@@ -111,7 +112,7 @@ def translate(memory: Reader, *, root_table: int, straps: int, request: Request,
     steps: list[Step] = []
     context, reason, hidden = fetch_context(memory, limit, root_table, request.source_id, steps)
     if context is None:
-        return _blocked(reason, steps, hidden=hidden)
+        return blocked(reason, steps, hidden=hidden)
     return answer(memory, limit, context, request, steps)
 
 
@@ -120,7 +121,7 @@ def answer(memory: Reader, limit: Limits, context: ContextView, request: Request
     # 7. and 8. What the context entry says of the request.
     reason = check_request(limit, context, request)
     if reason:
-        return _blocked(reason, steps, context=context)
+        return blocked(reason, steps, context=context)
     if context.pass_through:
         return Result(Status.OK, hpa=request.iova, domain_id=context.domain_id, readable=True, writable=True,
                       steps=tuple(steps))
@@ -130,18 +131,20 @@ def answer(memory: Reader, limit: Limits, context: ContextView, request: Request
 
 def check_early(request: Request, translation_table_mode: int) -> Result | None:
     """Steps 2 and 3: what is decided before any table is read. None: go on."""
-    # 2. A PASID means nothing in legacy mode (reason 31); another table mode is none of this unit's (reason 30).
-    if request.pasid_present:
-        return _blocked(FaultReason.PASID_IN_LEGACY_MODE, [])
+    # 2. An untranslated DWORD write without PASID to the interrupt window is an interrupt, in every mode (VT-d 3.14).
+    in_window = in_interrupt_window(request.iova)
+    untranslated = request.kind is RequestKind.UNTRANSLATED and not request.pasid_present
+    if in_window and untranslated and request.access is Access.WRITE and request.length_bytes == _DWORD:
+        return Result(Status.INTERRUPT, hpa=request.iova)
+    # 3. Abort mode blocks every DMA and records nothing; any mode but legacy is none of this unit's (30); a PASID means
+    #    nothing in legacy mode (31); what else goes to the interrupt window is refused (04).
+    if translation_table_mode == _MODE_ABORT:
+        return blocked(FaultReason.DMA_ABORTED, [])
     if translation_table_mode != _MODE_LEGACY:
-        return _blocked(FaultReason.ROOT_POINTER_INVALID, [])
-    # 3. The interrupt window: a DWORD write is an interrupt, anything else is refused (VT-d 3.14; reason 04).
-    if in_interrupt_window(request.iova):
-        untranslated = request.kind is RequestKind.UNTRANSLATED
-        if untranslated and request.access is Access.WRITE and request.length_bytes == _DWORD:
-            return Result(Status.INTERRUPT, hpa=request.iova)
-        return _blocked(FaultReason.ADDRESS_BEYOND_WIDTH, [])
-    return None
+        return blocked(FaultReason.ROOT_POINTER_INVALID, [])
+    if request.pasid_present:
+        return blocked(FaultReason.PASID_IN_LEGACY_MODE, [])
+    return blocked(FaultReason.ADDRESS_BEYOND_WIDTH, []) if in_window else None
 
 
 def fetch_context(memory: Reader, limit: Limits, root_table: int, source_id: int, steps: list[Step],
@@ -183,10 +186,10 @@ def walk(memory: Reader, limit: Limits, context: ContextView, request: Request, 
         entry = _read(memory, f"level {level}", (table << PAGE_BITS) + table_index(iova, level) * 8, steps)
         if entry is None:
             access = FaultReason.CONTEXT_INVALID if level == top else FaultReason.SECOND_STAGE_ACCESS
-            return _blocked(access, steps, context=context)
+            return blocked(access, steps, context=context)
         reason, leaf = examine_entry(limit, level, entry, need)
         if reason:
-            return _blocked(reason, steps, context=context)
+            return blocked(reason, steps, context=context)
         permissions &= entry
         table = next_page(entry)
         if leaf:
@@ -195,7 +198,7 @@ def walk(memory: Reader, limit: Limits, context: ContextView, request: Request, 
     # 10. The page may not lie in the interrupt window (0E).
     hpa = table << PAGE_BITS | iova & ((1 << level_shift(level)) - 1)
     if in_interrupt_window(hpa):
-        return _blocked(FaultReason.OUTPUT_IN_INTERRUPT_WINDOW, steps, context=context)
+        return blocked(FaultReason.OUTPUT_IN_INTERRUPT_WINDOW, steps, context=context)
     return Result(Status.OK, hpa, PAGE_SIZES[level], domain_id=context.domain_id, table_pointer=context.table_pointer,
                   readable=bool(permissions & READABLE), writable=bool(permissions & WRITABLE), steps=tuple(steps))
 
@@ -210,10 +213,11 @@ def _read(memory: Reader, structure: str, hpa: int, steps: list[Step]) -> int | 
     return value
 
 
-def _blocked(reason: FaultReason, steps: list[Step], *, context: ContextView | None = None,
+def blocked(reason: FaultReason, steps: list[Step], *, context: ContextView | None = None,
              hidden: bool = False) -> Result:
     """A blocked request; `hidden`, or the context's own bit, suppresses the record of a qualified reason."""
     hidden = hidden or (context is not None and context.fault_processing_disable)
-    return Result(Status.BLOCKED, fault_reason=reason, recorded=not (hidden and is_qualified(reason)),
+    recorded = reason not in UNRECORDED_FAULT_REASONS and not (hidden and is_qualified(reason))
+    return Result(Status.BLOCKED, fault_reason=reason, recorded=recorded,
                   domain_id=context.domain_id if context else 0, table_pointer=context.table_pointer if context else 0,
                   steps=tuple(steps))

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
+from hw.spec.capabilities import describe_straps
 from hw.spec.dma import Access, Status
+from hw.spec.invalidation import TranslationTableMode
 from hw.spec.tables import PAGE_BITS, PageSize
 from sim.model.associations import Associations, ContextWatch
 from sim.model.caches import InvalidationHistory
@@ -103,11 +105,13 @@ class World:
 
     def __post_init__(self) -> None:
         self.limits = limits(self.straps)
+        self.caching_mode = bool(describe_straps(self.straps)["caching_mode"])
         self.memory = VersionedMemory(limits=self.limits, limit=self.memory_limit, slack_cycles=self.slack_cycles)
         self.contexts_in_force = ContextWatch(self.memory, self.limits)
         self.horizon = EVER                                  # windows that begin earlier cannot be judged any more
         self._roots: list[tuple[int, int]] = []              # cycle, page number
         self._enables: list[tuple[int, bool]] = []
+        self._modes: list[tuple[int, int]] = []              # TranslationTableMode
         self._doubts: deque[tuple[int, int, Callable[[], Finding | None]]] = deque()
         self._walks: dict[tuple[int, int, int], frozenset[Outcome]] = {}
         self._contexts: dict[tuple[int, int], set[ContextView]] = {}
@@ -123,9 +127,10 @@ class World:
             self.horizon = (max(self.horizon, 0) + cycle) // 2
             self.memory.forget_before(self.horizon)
 
-    def control(self, cycle: int, enabled: bool, root_table: int) -> None:
-        """Translation enable, and the root table in force."""
+    def control(self, cycle: int, enabled: bool, root_table: int, table_mode: int = 0) -> None:
+        """Translation enable, and the root table and its mode in force."""
         self._enables.append((cycle, enabled))
+        self._modes.append((cycle, table_mode))
         if not self._roots or self._roots[-1][1] != root_table:
             self._roots.append((cycle, root_table))
             self._forget_memo()
@@ -178,6 +183,11 @@ class World:
     def was_off(self, since: int, until: int) -> bool:
         """True if translation was off at some instant of the window."""
         return False in _values_in(self._enables, since, until) or not self._enables or since < self._enables[0][0]
+
+    def blocks_all(self, since: int, until: int) -> bool:
+        """True if throughout the window the table mode was one that lets no request through."""
+        modes = _values_in(self._modes, since, until)
+        return bool(modes) and TranslationTableMode.LEGACY.value not in modes
 
     def walks(self, table_pointer: int, iova: int, since: int, until: int) -> frozenset[Outcome]:
         """How a walk of this table could have ended; nothing for a table that no context entry named."""

@@ -2,10 +2,10 @@
 from hw.spec.bench import POISON_BYTE
 from hw.spec.codec import encode
 from hw.spec.dma import Access, Status
-from hw.spec.events import DoneDetail, EventKind, FillDetail, ReplyDetail, Verdict
+from hw.spec.events import ControlDetail, DoneDetail, EventKind, FillDetail, MessageKind, ReplyDetail, Verdict
 from hw.spec.faults import FaultReason
-from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind
-from hw.spec.memory import MemoryOperation
+from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind, QueueError, TranslationTableMode
+from hw.spec.memory import CLIENT_TAG_BITS, MemoryClient, MemoryOperation
 from hw.spec.tables import PageSize, TranslationType
 from sim.model.judge import Judge
 from sim.model.logged_event import LoggedEvent
@@ -36,9 +36,9 @@ def tables():
         (hpa, value.to_bytes(8, "little")) for hpa, value in words.items()]
 
 
-def judge_of(*, declared=True, **options):
+def judge_of(*, declared=True, strap=None, **options):
     """A judge that knows the machine, with translation on."""
-    judge = Judge(straps(), **({"root_table": ROOT} | options))
+    judge = Judge(strap or straps(), **({"root_table": ROOT} | options))
     for hpa, content in tables():
         judge.memory_written(None, hpa, content)
     if declared:
@@ -98,13 +98,33 @@ def context_invalidation(begin, end, domain_id=DOMAIN_A, source_id=A):
     return invalidation(begin, end, InvalidationKind.CONTEXT_CACHE, Granularity.SELECTIVE, domain_id, source_id=source_id)
 
 
-def memory_read(cycle, hpa):
-    return LoggedEvent(cycle, EventKind.MEMORY, hpa=hpa, detail=MemoryOperation.READ.value)
+def memory_read(cycle, hpa, client=MemoryClient.PAGE_WALKER):
+    return LoggedEvent(cycle, EventKind.MEMORY, hpa=hpa, tag=client << CLIENT_TAG_BITS, detail=MemoryOperation.READ.value)
+
+
+def message(cycle, hpa, data, kind=MessageKind.STATUS):
+    """A store by the unit itself: as memory sees it, and as what it is."""
+    return [LoggedEvent(cycle, EventKind.MEMORY, hpa=hpa & -16, tag=MemoryClient.MESSAGE_WRITER << CLIENT_TAG_BITS,
+                        detail=MemoryOperation.WRITE.value),
+            LoggedEvent(cycle, EventKind.MESSAGE, hpa=hpa, tag=kind, detail=data)]
+
+
+def descriptor(cycle, low, hpa=0x70_0000):
+    return LoggedEvent(cycle, EventKind.DESCRIPTOR, hpa=hpa, detail=low)
+
+
+def trouble(cycle, which, cause=QueueError.NONE):
+    return LoggedEvent(cycle, EventKind.QUEUE_ERROR, source_id=A, tag=which, detail=cause)
+
+
+def abandoned(cycle, low):
+    return LoggedEvent(cycle, EventKind.WAIT_ABANDONED, detail=low)
 
 
 def exchange(cycle, hpa, desired, *, latency=4, operation=MemoryOperation.COMPARE_EXCHANGE, swapped=1):
     """A store through the update port: done in `cycle`, reported `latency` cycles later."""
-    return [LoggedEvent(cycle, EventKind.MEMORY, hpa=hpa, detail=operation.value),
+    return [LoggedEvent(cycle, EventKind.MEMORY, hpa=hpa, tag=MemoryClient.UPDATE_PORT << CLIENT_TAG_BITS,
+                        detail=operation.value),
             LoggedEvent(cycle + latency, EventKind.UPDATE, hpa=hpa, tag=swapped, detail=desired)]
 
 
@@ -112,16 +132,21 @@ def store64(cycle, hpa, value):
     return exchange(cycle, hpa, value, operation=MemoryOperation.WRITE)
 
 
-def control(cycle, *, enabled=1, root=ROOT):
-    return LoggedEvent(cycle, EventKind.CONTROL, hpa=root << 12, detail=enabled)
+def control(cycle, *, enabled=1, root=ROOT, mode=TranslationTableMode.LEGACY, latched=0):
+    return LoggedEvent(cycle, EventKind.CONTROL, hpa=root << 12, detail=encode(
+        ControlDetail, translation_enabled=enabled, latched=latched, translation_table_mode=mode))
 
 
 def broken(judge, *parts):
     """The laws that a run breaks. `parts` are events and lists of them, in any order."""
-    events = [event for part in parts for event in ([part] if isinstance(part, LoggedEvent) else part)]
-    judge.consume(sorted(events, key=lambda event: event.cycle))
+    judge.consume(sorted(_events_of(parts), key=lambda event: event.cycle))
     verdict = judge.verdict()
     return {law for law, says in verdict.items() if says["status"] == "fail"}
+
+
+def _events_of(parts):
+    for part in parts:
+        yield from [part] if isinstance(part, LoggedEvent) else _events_of(part)
 
 
 def poisoned(cycle, page):

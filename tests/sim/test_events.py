@@ -6,9 +6,26 @@ import pytest
 
 from hw.spec.codec import encode
 from hw.spec.dma import Access, Status
-from hw.spec.events import Event, EventKind, ReplyDetail, WalkDetail
+from hw.spec.events import (
+    ControlDetail,
+    Event,
+    EventKind,
+    MessageKind,
+    QueueTrouble,
+    RegisterAccess,
+    ReplyDetail,
+    WalkDetail,
+)
 from hw.spec.faults import FaultReason
-from hw.spec.memory import MemoryOperation
+from hw.spec.invalidation import (
+    DescriptorType,
+    Granularity,
+    IotlbDescriptor,
+    QueueError,
+    TranslationTableMode,
+    WaitDescriptor,
+)
+from hw.spec.memory import MemoryClient, MemoryOperation
 from hw.spec.tables import PageSize
 from sim.events import (
     EVENT_DTYPE,
@@ -109,6 +126,41 @@ def test_every_kind_has_a_line_and_a_json_form():
 
 def test_a_value_without_a_name_is_shown_as_a_number():
     assert event_dict(events((1, EventKind.FAULT, {"detail": 0xEE}))[0])["detail"] == {"fault_reason": 0xEE}
+
+
+def wait(**fields):
+    return encode(WaitDescriptor, type=DescriptorType.WAIT, status_write=1, status_data=0x600D,
+                  status_address=0x1004 >> 2, **fields)
+
+
+def said(kind, **fields):
+    return {name: value for name, value in event_dict(events((1, kind, fields))[0]).items() if name not in {"cycle", "kind"}}
+
+
+def test_descriptors_are_told_by_type_and_field():
+    assert said(EventKind.DESCRIPTOR, hpa=0x2000, tag=1, detail=wait(interrupt=1)) == {"hpa": 0x2000, "wide": 1, "detail": {
+        "type": "WAIT", "interrupt": 1, "status_write": 1, "fence": 0, "status_data": 0x600D, "status_address": 0x401}}
+    iotlb = encode(IotlbDescriptor, type=DescriptorType.IOTLB, granularity=Granularity.DOMAIN_SELECTIVE, domain_id=5)
+    detail = said(EventKind.DESCRIPTOR, detail=iotlb)["detail"]
+    assert (detail["type"], detail["granularity"], detail["domain_id"]) == ("IOTLB", "DOMAIN_SELECTIVE", 5)
+    assert said(EventKind.DESCRIPTOR, detail=6 | 0xFF << 32)["detail"] == {"type": "PASID_IOTLB"}
+    assert said(EventKind.WAIT_ABANDONED, detail=wait())["detail"]["status_data"] == 0x600D
+
+
+def test_messages_troubles_accesses_and_clients_are_told_in_words():
+    assert said(EventKind.MESSAGE, hpa=0xFEE0_1004, tag=MessageKind.FAULT_EVENT, detail=0x42) == {
+        "hpa": 0xFEE0_1004, "message": "FAULT_EVENT", "detail": 0x42}
+    trouble = said(EventKind.QUEUE_ERROR, source_id=0x10, tag=QueueTrouble.QUEUE_ERROR, detail=QueueError.BAD_TAIL)
+    assert (trouble["trouble"], trouble["detail"], trouble["device"]) == ("QUEUE_ERROR", {"cause": "BAD_TAIL"}, "00:02.0")
+    access = encode(RegisterAccess, write=1, wide=1, violation=1)
+    assert said(EventKind.REGISTER, hpa=0x90, tag=access, detail=0x1000) == {
+        "hpa": 0x90, "detail": 0x1000, "access": "write", "bytes": 8, "violation": 1}
+    assert said(EventKind.REGISTER, hpa=0x34, tag=0) == {"hpa": 0x34, "detail": 0, "access": "read", "bytes": 4}
+    read = said(EventKind.MEMORY, hpa=0x2000, tag=MemoryClient.INVALIDATION_QUEUE << 8 | 5)
+    assert read == {"hpa": 0x2000, "client": "INVALIDATION_QUEUE", "tag": 5, "detail": {"operation": "READ"}}
+    control = encode(ControlDetail, translation_enabled=1, latched=1, translation_table_mode=TranslationTableMode.ABORT_DMA)
+    assert said(EventKind.CONTROL, hpa=0x3000, detail=control) == {"hpa": 0x3000, "detail": {
+        "translation_enabled": 1, "latched": 1, "translation_table_mode": 3}}
 
 
 def test_json_lines_hold_one_event_each(tmp_path):

@@ -220,12 +220,23 @@ def test_window_begins_with_the_last_covering_invalidation_that_completed_before
                            view(granularity=Granularity.SELECTIVE, domain_id=5, page=8))
     for begin, end, each in ((10, 20, domain), (30, 40, other), (50, 60, page)):
         history.begin(begin, each)
-        assert history.end(end, each).begin == begin
+        assert [(done.begin, done.invalidation) for done in history.end(end)] == [(begin, each)]
     since = {accepted: history.translation_since(5, 8, 0, accepted) for accepted in (20, 21, 60, 61)}
     assert since == {20: None, 21: 10, 60: 10, 61: 50}
     assert history.translation_since(5, 9, 0, 100) == 10
     assert history.context_since(0x18, 5, 100) is None
-    assert history.end(70, domain) is None   # its beginning was not seen
+    assert history.end(70) == []   # nothing had begun
+
+
+def test_end_completes_everything_that_has_begun_each_from_its_own_beginning():
+    history = InvalidationHistory()
+    first, second = (view(granularity=Granularity.DOMAIN_SELECTIVE, domain_id=number) for number in (5, 6))
+    history.begin(10, first)
+    history.begin(20, second)
+    assert [(done.begin, done.end, done.invalidation) for done in history.end(30)] == [(10, 30, first), (20, 30, second)]
+    assert (history.translation_since(5, 8, 0, 31), history.translation_since(6, 8, 0, 31)) == (10, 20)
+    history.begin(40, first)
+    assert history.translation_since(5, 8, 0, 100) == 10   # not complete
 
 
 def test_line_leaves_by_replacement_or_by_an_invalidation_that_began_after_its_fill():
@@ -237,7 +248,7 @@ def test_line_leaves_by_replacement_or_by_an_invalidation_that_began_after_its_f
     replica.fill(0, 3, line(14, 5, 4))       # in the place of page 3
     one = view(granularity=Granularity.DOMAIN_SELECTIVE, domain_id=5)
     history.begin(12, one)
-    survivors = list(replica.remove(history.end(20, one)))
+    survivors = list(replica.remove(history.end(20)[0]))
     assert [each.iova_page for each in survivors] == [4]
     assert len(replica) == 2                 # page 4, and the line of domain 6
 
@@ -247,5 +258,5 @@ def test_oldest_invalidation_is_forgotten_first():
     for number, cycle in zip(range(3), itertools.count(10, 10)):
         each = view(granularity=Granularity.DOMAIN_SELECTIVE, domain_id=number)
         history.begin(cycle, each)
-        history.end(cycle + 1, each)
+        history.end(cycle + 1)
     assert [history.translation_since(number, 0, 0, 100) for number in range(3)] == [None, 20, 30]

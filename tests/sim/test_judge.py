@@ -78,7 +78,7 @@ def test_use_after_free_is_checked_only_while_something_is_free():
 def test_order_is_not_checked_and_says_why():
     verdict = judge_of().verdict()
     assert verdict["L8"]["status"] == "not_checked"
-    assert "no invalidation queue" in verdict["L8"]["note"]
+    assert "no descriptor was fetched" in verdict["L8"]["note"]
 
 
 def test_law_that_had_nothing_to_judge_has_not_passed():

@@ -232,6 +232,11 @@ def test_preserved_device_that_is_blocked_after_the_handover_is_no_matter_of_the
     assert broken(handover(ends=40), blocked(50)) == {"L1"}
 
 
+def test_preserved_device_whose_dma_is_refused_after_the_handover_was_accepted_too_early_to_tell():
+    """Its context was fetched when the replacement had begun: the handover is not what refused it."""
+    assert broken(handover(ends=32), blocked(30)) == {"L1"}   # accepted in cycle 30, refused in cycle 35
+
+
 def test_preserved_device_that_loses_bus_mastering_breaks_handover():
     judge = handover()
     judge.bus_mastering(B, False, cycle=25)

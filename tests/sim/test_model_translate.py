@@ -158,6 +158,8 @@ BY_REASON = [
      dict(kind=RequestKind.TRANSLATION_REQUEST)),
     (FaultReason.OUTPUT_IN_INTERRUPT_WINDOW, dict(leaf=entry(0xFEEFF)), {}),
     (FaultReason.ROOT_POINTER_INVALID, {}, dict(translation_table_mode=1)),
+    (FaultReason.ROOT_POINTER_INVALID, {}, dict(translation_table_mode=2)),
+    (FaultReason.DMA_ABORTED, {}, dict(translation_table_mode=3)),
     (FaultReason.PASID_IN_LEGACY_MODE, {}, dict(pasid_present=True)),
 ]
 
@@ -188,6 +190,10 @@ def test_every_reason_of_legacy_mode_is_tried():
 @pytest.mark.parametrize(("expected", "wrong", "asked"), [
     # Two things are wrong; the one that is met first decides.
     (FaultReason.PASID_IN_LEGACY_MODE, dict(root=0), dict(pasid_present=True, iova=0xFEE0_0000)),
+    (FaultReason.ROOT_POINTER_INVALID, {}, dict(pasid_present=True, translation_table_mode=1)),
+    (FaultReason.ROOT_POINTER_INVALID, {}, dict(iova=0xFEE0_0000, translation_table_mode=2)),
+    (FaultReason.DMA_ABORTED, {}, dict(pasid_present=True, translation_table_mode=3)),
+    (FaultReason.DMA_ABORTED, dict(root=0), dict(iova=0xFEE0_0000, translation_table_mode=3)),
     (FaultReason.ADDRESS_BEYOND_WIDTH, dict(root=0), dict(iova=0xFEE0_0000)),
     (FaultReason.ROOT_NOT_PRESENT, dict(root=root_entry(present=0) | 1 << 64), {}),
     (FaultReason.CONTEXT_NOT_PRESENT, dict(context=context_entry(TABLE, DOMAIN, present=0) | 1 << 71), {}),
@@ -228,6 +234,18 @@ def test_interrupt_window_takes_dword_writes_only():
     assert reason(memory, WRITE, iova=window, kind=RequestKind.TRANSLATED) is FaultReason.ADDRESS_BEYOND_WIDTH
     assert reason(memory, iova=0xFEDF_F000) is FaultReason.READ_PERMISSION   # the neighbours are memory
     assert reason(memory, iova=0xFEF0_0000) is FaultReason.READ_PERMISSION
+
+
+@pytest.mark.parametrize("mode", range(4))
+def test_interrupt_is_passed_on_in_every_table_mode_but_not_with_a_pasid(mode):
+    dword = dict(access=WRITE, iova=0xFEE0_1000, length_bytes=4, translation_table_mode=mode)
+    assert ask(machine(), **dword).status is Status.INTERRUPT
+    assert ask(machine(), **dword, pasid_present=True).status is Status.BLOCKED
+
+
+def test_aborted_dma_is_never_recorded_and_reads_no_table():
+    result = ask(Memory(limit=0), translation_table_mode=3)
+    assert (result.status, result.recorded, result.steps) == (Status.BLOCKED, False, ())
 
 
 def test_pass_through_gives_the_address_back_whatever_the_pointer_says():

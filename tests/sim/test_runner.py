@@ -173,7 +173,7 @@ def test_a_machine_that_never_answers_is_ended_at_the_deadline_with_what_it_did(
     assert "the deadline of 500 cycles has passed" in text
     assert "waiting for the reply to a write of 0x38" in text
     assert "memory port data: 3 of 3 unanswered" in text
-    assert "MEMORY             hpa=0x20 tag=2 operation=READ" in text
+    assert "MEMORY             hpa=0x20 client=CONTEXT_WALKER tag=2 operation=READ" in text
 
 
 def test_straps_inputs_and_cycles():

@@ -7,9 +7,10 @@ import pytest
 from hw.spec.codec import encode
 from hw.spec.dma import Status
 from hw.spec.events import EventKind, ReplyDetail
-from hw.spec.invalidation import Invalidation, InvalidationKind
-from hw.spec.memory import MemoryOperation
+from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind
+from hw.spec.memory import CLIENT_TAG_BITS, MemoryClient, MemoryOperation
 from sim.events import EVENT_DTYPE
+from sim.stories.departures import Departures
 from sim.stories.evidence import blocked_windows, stores_into_entries
 from sim.stories.experiment import Experiment, data_page
 from sw.capture import Capture
@@ -48,7 +49,8 @@ def log(*rows):
 
 
 def exchange(entry, cycle, *, present=1):
-    return [(cycle, EventKind.MEMORY, {"hpa": entry, "detail": MemoryOperation.COMPARE_EXCHANGE.value}),
+    return [(cycle, EventKind.MEMORY, {"hpa": entry, "tag": MemoryClient.UPDATE_PORT << CLIENT_TAG_BITS,
+                                       "detail": MemoryOperation.COMPARE_EXCHANGE.value}),
             (cycle + 20, EventKind.UPDATE, {"hpa": entry, "tag": 1, "detail": present})]
 
 
@@ -81,15 +83,48 @@ def test_only_a_hit_of_the_device_itself_counts_as_a_hit_in_flight(experiment, e
     assert store["hits_in_flight"] == expected
 
 
-def test_only_an_iotlb_invalidation_of_the_old_domain_that_ends_later_counts(experiment, entry):
+def forgets(cycle, domain_id, detail=FORGET_PAGES):
+    """The beginning of an invalidation."""
+    return cycle, EventKind.INVALIDATION_BEGIN, {"domain_id": domain_id, "detail": detail}
+
+
+def complete(cycle):
+    return cycle, EventKind.INVALIDATION_END, {}
+
+
+def test_only_an_iotlb_invalidation_of_the_old_domain_that_begins_later_counts_and_all_that_have_begun_end_at_once(
+        experiment, entry):
     (device,) = experiment.devices
-    rows = [(90, EventKind.INVALIDATION_END, {"domain_id": device.old_domain_id, "detail": FORGET_PAGES}),
-            *exchange(entry, 100),
-            (150, EventKind.INVALIDATION_END, {"domain_id": device.old_domain_id, "detail": FORGET_CONTEXT}),
-            (160, EventKind.INVALIDATION_END, {"domain_id": device.old_domain_id + 1, "detail": FORGET_PAGES}),
-            (170, EventKind.INVALIDATION_END, {"domain_id": device.old_domain_id, "detail": FORGET_PAGES})]
-    (store,) = stores_into_entries(log(*rows), experiment)
+    old = device.old_domain_id
+    rows = [forgets(90, old), *exchange(entry, 100), complete(130), forgets(140, old, FORGET_CONTEXT), complete(150),
+            forgets(155, old + 1), complete(160), forgets(165, old), forgets(166, old + 1), complete(170), complete(180)]
+    (store,) = stores_into_entries(log(*sorted(rows, key=lambda row: row[0])), experiment)
     assert store["invalidated_cycle"] == 170
+    (store,) = stores_into_entries(log(*exchange(entry, 100), forgets(130, old)), experiment)
+    assert store["invalidated_cycle"] is None
+
+
+def test_a_device_has_left_its_old_domain_when_what_was_begun_after_its_store_has_ended(experiment):
+    (device,) = experiment.devices
+    old = device.old_domain_id
+
+    def left(*begun):
+        departures = Departures(experiment.devices)
+        for detail, domain_id, stored in begun:
+            (event,) = log(forgets(1, domain_id, detail))
+            departures.begin(event, stored)
+        gone = departures.end()
+        assert departures.end() == []
+        return gone == [device]
+
+    domain = encode(Invalidation, kind=InvalidationKind.IOTLB, granularity=Granularity.DOMAIN_SELECTIVE)
+    whole = encode(Invalidation, kind=InvalidationKind.IOTLB, granularity=Granularity.GLOBAL)
+    pages = encode(Invalidation, kind=InvalidationKind.IOTLB, granularity=Granularity.SELECTIVE)
+    stored = {device.source_id}
+    assert left((domain, old, stored), (domain, old + 1, stored))
+    assert left((whole, 0, stored))
+    assert not left((domain, old, set()))
+    assert not left((domain, old + 1, stored), (pages, old, stored), (FORGET_CONTEXT, old, stored))
 
 
 def test_a_blocked_window_is_told_with_what_bounds_it(experiment, entry):

@@ -5,9 +5,29 @@ from vcd.reader import TokenKind, tokenize
 from hw.spec.bench import Phase
 from hw.spec.codec import encode
 from hw.spec.dma import Status
-from hw.spec.events import ContextDetail, DoneDetail, EventKind, ReplyDetail, Verdict, WalkDetail
+from hw.spec.events import (
+    ContextDetail,
+    ControlDetail,
+    DoneDetail,
+    EventKind,
+    MessageKind,
+    QueueTrouble,
+    ReplyDetail,
+    Verdict,
+    WalkDetail,
+)
 from hw.spec.faults import FaultReason
-from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind
+from hw.spec.invalidation import (
+    DescriptorType,
+    Granularity,
+    Invalidation,
+    InvalidationKind,
+    IotlbDescriptor,
+    QueueError,
+    TranslationTableMode,
+    WaitDescriptor,
+)
+from hw.spec.memory import MemoryClient, MemoryOperation
 from sim.events import no_events
 from sim.waves import MAX_WINDOW_CYCLES, write_waves
 from tests.sim.test_events import events
@@ -43,6 +63,45 @@ def story():
         (109, EventKind.DONE, {"source_id": DEVICE, "detail": done}),
         (300, EventKind.PHASE, {"detail": Phase.FREE}),
     )
+
+
+def queue_story():
+    """Two invalidations and their wait, a time-out that abandons another, a queue error, and a fault event."""
+    iotlb = encode(IotlbDescriptor, type=DescriptorType.IOTLB, granularity=Granularity.DOMAIN_SELECTIVE, domain_id=7)
+    wait = encode(WaitDescriptor, type=DescriptorType.WAIT, status_write=1, status_data=5, status_address=0x2000 >> 2)
+    begun = encode(Invalidation, kind=InvalidationKind.IOTLB, granularity=Granularity.DOMAIN_SELECTIVE, domain_id=7)
+    abort = encode(ControlDetail, translation_enabled=1, translation_table_mode=TranslationTableMode.ABORT_DMA)
+    return events(
+        (10, EventKind.DESCRIPTOR, {"detail": iotlb}),
+        (11, EventKind.DESCRIPTOR, {"detail": iotlb}),
+        (12, EventKind.DESCRIPTOR, {"detail": wait}),
+        (13, EventKind.MEMORY, {"hpa": 0x3000, "tag": MemoryClient.UPDATE_PORT << 8, "detail": MemoryOperation.WRITE.value}),
+        (14, EventKind.INVALIDATION_BEGIN, {"domain_id": 7, "detail": begun}),
+        (16, EventKind.INVALIDATION_BEGIN, {"domain_id": 7, "detail": begun}),
+        (20, EventKind.INVALIDATION_END, {"domain_id": 7, "detail": begun}),
+        (25, EventKind.MEMORY, {"hpa": 0x2000, "tag": MemoryClient.MESSAGE_WRITER << 8, "detail": MemoryOperation.WRITE.value}),
+        (25, EventKind.MESSAGE, {"hpa": 0x2000, "tag": MessageKind.STATUS, "detail": 5}),
+        (30, EventKind.DESCRIPTOR, {"detail": wait}),
+        (35, EventKind.QUEUE_ERROR, {"source_id": DEVICE, "tag": QueueTrouble.TIME_OUT}),
+        (36, EventKind.WAIT_ABANDONED, {"detail": wait}),
+        (40, EventKind.QUEUE_ERROR, {"tag": QueueTrouble.QUEUE_ERROR, "detail": QueueError.BAD_TYPE}),
+        (45, EventKind.MESSAGE, {"hpa": 0xFEE0_1000, "tag": MessageKind.FAULT_EVENT, "detail": 0x42}),
+        (50, EventKind.CONTROL, {"detail": abort}),
+    )
+
+
+def test_queue_is_shown_in_words(tmp_path):
+    path = tmp_path / "queue.vcd"
+    write_waves(path, queue_story(), first=0, last=60, source_ids=[])
+    assert changes(path, "machine.descriptor") == [
+        (0, "-"), (10, "IOTLB,DOMAIN_SELECTIVE,did=7"), (12, "WAIT,data=5")]
+    assert changes(path, "machine.waits_in_progress") == [(0, 0), (12, 1), (25, 0), (30, 1), (36, 0)]
+    assert changes(path, "machine.wait_status") == [(0, "-"), (25, "data=0x5,hpa=0x2000"), (36, "abandoned")]
+    assert changes(path, "machine.invalidations_in_progress") == [(0, 0), (14, 1), (16, 2), (20, 0)]
+    assert changes(path, "machine.queue_error") == [(0, "-"), (35, "TIME_OUT,00:02.0"), (40, "QUEUE_ERROR,BAD_TYPE")]
+    assert changes(path, "machine.message") == [(0, "-"), (45, "FAULT_EVENT,data=0x42,hpa=0xfee01000")]
+    assert changes(path, "machine.update") == [(0, "-"), (13, "WRITE,hpa=0x3000")]
+    assert changes(path, "machine.translation") == [(0, "off"), (50, "ABORT_DMA")]
 
 
 @pytest.fixture

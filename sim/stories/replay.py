@@ -1,10 +1,11 @@
 # amaranth: UnusedElaboratable=no
-"""`make replay TABLES=<folder>`: every probe and every live translation of a capture, put to the gateware.
+"""`make replay TABLES=<folder or file.npz>`: everything recorded of a capture, or of a vector file, put to the gateware.
 
-The capture's tables are loaded where they stood, the unit is strapped as the captured machine's was, and each
-expectation is one DMA request. Address, page size, permission and fault reason must agree with what the independent
-implementation answered, and with the golden model. Of a capture with several snapshots, each is loaded in turn over the one
-before, everything is invalidated, and its own translations are played.
+Of a capture these are its probes and its live translations. Its tables are loaded where they stood, the unit is strapped as
+the captured machine's was, and each expectation is one DMA request. Address, page size, permission and fault reason must
+agree with what the independent implementation answered, and with the golden model. Of a capture with several snapshots, each
+is loaded in turn over the one before, everything is invalidated, and its own translations are played. Vector files are in
+sim/stories/vectors.py.
 """
 import json
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from sim.model.scoreboard import Reply, Scoreboard
 from sim.model.translate import Request, Result
 from sim.player import PLAYER, DmaPlayer, PlayedReply, PlayedRequest, PlayerTop
 from sim.runner import BUILD, SimulationFailed, build, run
+from sim.stories.vectors import replay_vectors
 from sim.transport import CosimTransport
 from sw.capture import Capture
 from sw.errors import DriverError
@@ -87,7 +89,7 @@ async def replay(dut: Any) -> None:
     bench = Bench(dut, keep_events=False,
                   deadline_cycles=20_000 + 400 * sum(len(expectations(snapshot)) for snapshot in snapshots))
     straps = straps_from_capabilities(first.cap.value, first.ecap.value)
-    await bench.reset(straps=straps, chunk_delay=0, caches_off=0)
+    await bench.reset(straps=straps, chunk_delay=0, caches_off=0, queue_knobs=0)
     transport, player = CosimTransport(bench), DmaPlayer(bench)
     await load_tables(transport, first)
     registers = await RegisterFile.open(transport)  # no driver: it would refuse tables that the unit must bear
@@ -161,13 +163,15 @@ def replay_capture(folder: Path, *, latency: int = 20) -> dict[str, Any]:
     return {"capture": capture.name, **done.value, "seconds": done.seconds}
 
 
-def main(tables: Annotated[Path, typer.Argument(help="A capture folder, e.g. tests/data/real-tables/legacy48.")],
+def main(tables: Annotated[Path, typer.Argument(
+             help="A capture folder, e.g. tests/data/real-tables/legacy48, or a vector file.")],
          latency: Annotated[int, typer.Option(min=1, help="Memory latency in cycles.")] = 20) -> None:
-    """Replay a capture of real tables through the gateware."""
+    """Replay a capture of real tables, or a vector file, through the gateware."""
     console = Console(width=120, highlight=False)
     try:
         with console.status(f"replaying {tables} (the first build takes a minute or two)"):
-            report = replay_capture(tables, latency=latency)
+            play = replay_vectors if tables.suffix == ".npz" else replay_capture
+            report = play(tables, latency=latency)
     except (DriverError, SimulationFailed) as error:
         console.print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -179,8 +183,12 @@ def main(tables: Annotated[Path, typer.Argument(help="A capture folder, e.g. tes
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=2))
     outcomes = ", ".join(f"{name} {number}" for name, number in report["outcomes"].items())
-    console.print(f"{report['agree']} of {report['requests']} agree ({report['capture']}, {report['snapshots']} snapshots, "
-                  f"{report['cycles']} cycles, {report['seconds']:.1f} s): {outcomes}", markup=False, soft_wrap=True)
+    what = f"{report['capture']}, {report['snapshots']} snapshots" if "capture" in report else \
+        f"{report['vectors']}, {report['images']} images"
+    console.print(f"{report['agree']} of {report['requests']} agree ({what}, {report['cycles']} cycles, "
+                  f"{report['seconds']:.1f} s): {outcomes}", markup=False, soft_wrap=True)
+    for kind, number in report.get("deviations", {}).items():
+        console.print(f"{number} deviate as the recording implementation is known to: {kind}", markup=False, soft_wrap=True)
     if report["model_differs"]:
         console.print(f"the golden model answers {report['model_differs']} of them otherwise", style="red", markup=False)
     if report["differ"] or report["model_differs"] or not report["requests"]:

@@ -6,4 +6,11 @@
     evidence     what the event log proves about each store into a live entry
     demo         `make demo`: two kernels, one handover, an atomic swap; and break-before-make as the control
     replay       `make replay`: every probe of a capture, put to the gateware
+    vectors      the same of a vector file: images of tables, many malformed, with the answers of another implementation
+    vector_file, deviations
+                 what such a file holds; what that implementation does otherwise
+    replay_driver
+                 `make replay-driver`: what a recorded Linux driver did, done again
+    driver_plan, driver_player, driver_dma, read_masks, play_account
+                 a trace as steps; both sides of playing them; what is not compared; what was seen
 """

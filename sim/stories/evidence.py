@@ -4,7 +4,7 @@ from typing import Any
 from hw.spec.dma import Status
 from hw.spec.events import EventKind
 from hw.spec.invalidation import InvalidationKind
-from hw.spec.memory import MemoryOperation
+from hw.spec.memory import CLIENT_TAG_BITS, MemoryClient, MemoryOperation
 from hw.spec.tables import ENTRY_BYTES
 from sim.events import Events, detail_column, detail_of, of_kind
 from sim.stories.experiment import DevicePlan, Experiment
@@ -16,13 +16,14 @@ def stores_into_entries(log: Events, experiment: Experiment) -> list[dict[str, A
     """Each store that the update port made into the entry of a preserved device, in order.
 
     `commit_cycle`: memory took it. `walks_in_flight`, `hits_in_flight`: of that device, in that cycle: walks begun
-    and not ended; requests answered from the IOTLB whose memory access was not yet done. `invalidated_cycle`: the end
-    of the first IOTLB invalidation of the device's old domain that began after it.
+    and not ended; requests answered from the IOTLB whose memory access was not yet done. `invalidated_cycle`: when the
+    first IOTLB invalidation of the device's old domain that began after it had completed.
     """
     memory = of_kind(log, EventKind.MEMORY)
-    memory = memory[memory["detail_lo"] != MemoryOperation.READ.value]
-    ends = [event for event in of_kind(log, EventKind.INVALIDATION_END)
-            if detail_of(event).kind is InvalidationKind.IOTLB]
+    memory = memory[memory["tag"] >> CLIENT_TAG_BITS == MemoryClient.UPDATE_PORT]
+    begins = [event for event in of_kind(log, EventKind.INVALIDATION_BEGIN)
+              if detail_of(event).kind is InvalidationKind.IOTLB]
+    ends = of_kind(log, EventKind.INVALIDATION_END)["cycle"]
     by_entry = {device.entry_hpa: device for device in experiment.preserved}
     result = []
     for update in of_kind(log, EventKind.UPDATE):
@@ -32,15 +33,16 @@ def stores_into_entries(log: Events, experiment: Experiment) -> list[dict[str, A
             continue
         taken = memory[(memory["hpa"] == hpa) & (memory["cycle"] <= update["cycle"])]
         commit = int(taken["cycle"][-1]) if len(taken) else int(update["cycle"])
-        after = [int(event["cycle"]) for event in ends
-                 if int(event["domain_id"]) == device.old_domain_id and int(event["cycle"]) > commit]
+        after = next((event["cycle"] for event in begins
+                      if int(event["domain_id"]) == device.old_domain_id and int(event["cycle"]) > commit), None)
+        completed = ends[ends > after] if after is not None else ends[:0]
         result.append({
             "source_id": device.source_id, "hpa": hpa, "commit_cycle": commit,
             "exchange": bool(len(taken) and taken["detail_lo"][-1] == MemoryOperation.COMPARE_EXCHANGE.value),
             "present": bool(int(update["detail_lo"]) & 1) if hpa == device.entry_hpa else None,
             "walks_in_flight": _spans_over(log, device, EventKind.WALK, EventKind.WALK_RESULT, commit),
             "hits_in_flight": _spans_over(log, device, EventKind.REPLY, EventKind.DONE, commit, hits=True),
-            "invalidated_cycle": after[0] if after else None})
+            "invalidated_cycle": int(completed[0]) if len(completed) else None})
     return result
 
 

@@ -10,7 +10,7 @@
 The lab watches the driver's way to the machine. It permits the new tag of a device just before a store into its context
 entry can take place, and withdraws the old one as soon as the invalidation that ends a replacement has completed.
 """
-
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ from hw.spec.bench import (
 )
 from hw.spec.codec import decode, encode
 from hw.spec.events import EventKind
-from hw.spec.invalidation import Granularity, InvalidationKind
 from hw.spec.tables import ENTRY_BYTES, PAGE_BITS
 from sim.bench import Bench
-from sim.events import Events, detail_of, of_kind
+from sim.events import Events, of_kind
 from sim.model.judge import Judge
+from sim.stories.departures import Departures
 from sim.stories.experiment import DevicePlan, Experiment, data_page
 from sim.stories.watched_transport import WatchedTransport
 from sim.transport import CosimTransport
@@ -84,6 +84,7 @@ class Lab:
         self._left: set[int] = set()         # ... and whose entry was stored to
         self._done: set[int] = set()         # ... and whose old tag was invalidated since
         self._ended: list[DevicePlan] = []   # ... of which the traffic engine does not know yet
+        self._departures = Departures(experiment.preserved)
         self.transport: Transport = WatchedTransport(self._cosim, self)
         bench.listeners.append(self.judge.consume_rows)
         bench.listeners.append(self._watch)
@@ -93,7 +94,7 @@ class Lab:
                     burst_log2: int = 2, pattern: Pattern = Pattern.RANDOM) -> None:
         """Reset the machine, fill the data pages, declare, and prepare the traffic; it does not run yet."""
         experiment = self.experiment
-        await self.bench.reset(straps=experiment.straps, chunk_delay=0, caches_off=0)
+        await self.bench.reset(straps=experiment.straps, chunk_delay=0, caches_off=0, queue_knobs=0)
         self.bench.memory.set_latency(latency)
         overlap = {page << PAGE_BITS for page in experiment.data_pages()} & experiment.capture.pages.keys()
         if overlap:
@@ -114,6 +115,10 @@ class Lab:
         await self._cosim.write_register(TRAFFIC_BASE + TrafficRegister.CONTROL, 8, encode(
             TrafficControl, run=0, outstanding_limit=outstanding_limit, gap_cycles=gap_cycles))
         self._pattern, self._burst_log2 = pattern, burst_log2
+
+    def on_operation(self, hook: Callable[[str], None]) -> None:
+        """Call `hook` with a description before each operation of a driver, when the machine stands still."""
+        self._cosim.on_operation.append(hook)
 
     async def bus_master(self, device: DevicePlan, *, enabled: bool) -> None:
         """Let a device do DMA, or stop it, as its driver would."""
@@ -230,16 +235,17 @@ class Lab:
 
     def _watch(self, events: Events) -> None:
         """Follow stores and invalidations."""
-        for event in of_kind(events, EventKind.UPDATE, EventKind.INVALIDATION_END):
+        for event in of_kind(events, EventKind.UPDATE, EventKind.INVALIDATION_BEGIN, EventKind.INVALIDATION_END):
             if event["kind"] == EventKind.UPDATE:
                 hpa = int(event["hpa"])
                 device = self._by_entry.get(hpa - hpa % ENTRY_BYTES)
                 if device is not None and int(event["tag"]) & 1 and device.source_id in self._touched:
                     self._left.add(device.source_id)
-            elif (whole := _forgotten_domain(event)) is not None:
-                for device in self.experiment.preserved:
-                    if (whole in (_EVERY_DOMAIN, device.old_domain_id) and device.source_id in self._left
-                            and device.source_id not in self._done):
+            elif event["kind"] == EventKind.INVALIDATION_BEGIN:
+                self._departures.begin(event, self._left)
+            else:
+                for device in self._departures.end():
+                    if device.source_id not in self._done:
                         self._done.add(device.source_id)
                         self._ended.append(device)
 
@@ -251,19 +257,6 @@ class Lab:
     async def _expect(self, device: DevicePlan, *, old: bool, new: bool) -> None:
         await self._engine.expect(device.index, old_domain_id=device.old_domain_id, new_domain_id=device.new_domain_id,
                                   old_permitted=old, new_permitted=new)
-
-
-_EVERY_DOMAIN = -1
-
-
-def _forgotten_domain(event: Any) -> int | None:
-    """Which domain an INVALIDATION_END has emptied the IOTLB of: its ID, all, or None if it leaves some lines."""
-    detail = detail_of(event)
-    if detail.kind is not InvalidationKind.IOTLB:
-        return None
-    if detail.granularity is Granularity.GLOBAL:
-        return _EVERY_DOMAIN
-    return int(event["domain_id"]) if detail.granularity is Granularity.DOMAIN_SELECTIVE else None
 
 
 @dataclass(frozen=True)

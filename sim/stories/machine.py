@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 
-from hw.spec.events import EventKind, Verdict
+from hw.spec.events import EventKind, MessageKind, Verdict
 from sim.bench import Bench, give_result, run_config
 from sim.events import detail_column, of_kind
 from sim.serve import serve
@@ -56,13 +56,19 @@ async def machine(dut: Any) -> None:
         "sessions": [{"operations": each.operations, "errors": each.errors} for each in sessions],
         "free_pages": sorted(lab.judge.free_pages), "gap_dma": _dma_between(log, gaps),
         "cycles": cycles, "cycles_per_second": round(speed),
-        "events": len(log), "message_count": bench.port("message_count"),
+        "events": len(log), "messages": _messages(log),
     })
     mine = [store for store in stores if store["source_id"] == config["wave_source_id"]]
     if mine:
         ends = [mine[-1]["commit_cycle"], mine[0]["invalidated_cycle"] or 0]
         write_waves(Path(f"{config['name']}.vcd"), log, source_ids=[config["wave_source_id"]],
                     first=mine[0]["commit_cycle"] - _WAVE_MARGIN, last=max(ends) + _WAVE_MARGIN)
+
+
+def _messages(log: Any) -> dict[str, int]:
+    """How often the unit stored something of its own accord, by what it was."""
+    kinds = of_kind(log, EventKind.MESSAGE)["tag"]
+    return {kind.name.lower(): int((kinds == kind).sum()) for kind in MessageKind if kind is not MessageKind.RESERVED_3}
 
 
 async def _probe_dropped(lab: Lab) -> list[dict[str, int]]:

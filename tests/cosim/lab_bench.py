@@ -17,7 +17,6 @@ from hw.spec.codec import decode, encode
 from hw.spec.tables import PAGE_BYTES, ContextEntry
 from sim.bench import give_result
 from sim.stories.lab import Lab
-from sw.invalidation import RegisterInvalidation
 from sw.strategies import AtomicSwap, BreakBeforeMake
 
 _CAPTURE = Path(__file__).parents[1] / "data" / "real-tables" / "hwpt48"
@@ -69,7 +68,7 @@ async def torn_pointer_first(dut):
     lab, iommu, device, new = await _running(dut)
     old, desired = await _entries(lab, device, new)
     await lab.transport.store64(device.entry_hpa, desired & (1 << 64) - 1)
-    await RegisterInvalidation(iommu.registers).context_device(
+    await iommu.invalidation.context_device(
         device.source_id, decode(ContextEntry, old).domain_id)  # as an eviction would: the unit fetches again
     await lab.run(500)
     await lab.transport.store64(device.entry_hpa + 8, desired >> 64)

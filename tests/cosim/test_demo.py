@@ -68,8 +68,7 @@ def test_a_bounded_waveform_and_its_view_are_written(demo, name):
 # --- the promises object to lies ---------------------------------------------------------------------------------------
 
 _LAWS = {f"L{number}": {"title": "t", "status": "pass", "checks": 1, "violation_count": 0, "violations": []}
-         for number in range(1, 10)} | {"L8": {"title": "order", "status": "not_checked", "checks": 0,
-                                               "violation_count": 0, "violations": [], "note": "no queue"}}
+         for number in range(1, 10)}
 _DEVICE = {"source_id": 0x18, "preserved": True, "old": 5, "new": 5, "blocked": 0, "faulted": 0, "wrong": 0,
            "after_free": 0, "error": 0, "issued": 10}
 _STORE = {"source_id": 0x18, "exchange": True, "present": True, "commit_cycle": 100, "invalidated_cycle": 200,

@@ -14,13 +14,14 @@ from hw.spec.faults import FaultReason, FaultRecord
 from hw.spec.tables import PAGE_BYTES, PageSize
 from sim.model.memory import Memory
 from sim.model.translate import Request, translate
-from tests.cosim.fault_cases import CASES, REPAIRS
+from tests.cosim.fault_cases import CASES, KEPT, REPAIRS
 from tests.cosim.faults_bench import RANDOM_SEEDS
 from tests.cosim.random_tables import RandomTables
 from tests.cosim.tables import HPA, ROOT_PAGE, SOURCE_ID, UNMAPPED_PAGE, Expected, unmapped
 
 LEGACY_REASONS = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x30, 0x31}
 TYPE_BITS = {Access.READ: (1, 0), Access.WRITE: (0, 0), Access.ATOMIC: (1, 1)}   # T1 and T2 of a record
+_WRONG_CONTEXT = {0x02, 0x03, 0x0B}                                              # what caching mode keeps of contexts
 PPF, PFO, FRI_SHIFT = 0x002, 0x001, 8                                            # of FSTS
 
 
@@ -89,6 +90,8 @@ def expected_reads(name, asked):
         result = answer(request)
         yield [] if is_hit(one) else [step.hpa for step in result.steps[2 if context_cached else 0:]]
         context_cached |= result.domain_id != 0  # the model tells the domain ID of a legal context only
+        if CASES[name].strap_changes.get("caching_mode"):
+            context_cached |= result.fault_reason in _WRONG_CONTEXT
 
 
 # --- each case ---
@@ -155,6 +158,12 @@ def test_what_was_repaired_without_an_invalidation_is_translated(observed, name)
     assert [replied(one["reply"]) for one in observed["repairs"][name]] == [
         meaning(CASES[name].expected[0]),
         (Status.OK, hex(HPA[tables.leaf]), PageSize(tables.leaf - 1))]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_caching_mode_keeps_stays_blocked_until_it_is_invalidated(observed, name):
+    assert [replied(one["reply"]) for one in observed["repairs"][name]] == [meaning(CASES[name].expected[0])] * 2
+    assert observed["repairs"][name][1]["reads"] == []
 
 
 # --- more faults than records ---
@@ -254,7 +263,7 @@ def test_every_field_of_a_record_counts():
     assert len(records - {record_of(request, 0x06)}) == len(others) + 1
 
 
-@pytest.mark.parametrize("name", REPAIRS)
+@pytest.mark.parametrize("name", [*REPAIRS, *KEPT])
 def test_the_golden_model_tells_broken_tables_from_good_ones(name):
     case = CASES[name]
     request = case.requests[0]

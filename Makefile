@@ -7,13 +7,13 @@ SHELL := /bin/sh
 PYTHON ?= python3
 PDM := .venv/pdm/bin/pdm
 RUN = @env -u VIRTUAL_ENV $(PDM) run
-export TABLES FILE
+export TABLES FILE CASE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check formal replay experiment regress clean
+.PHONY: help env demo test check docs formal replay experiment fuzz regress clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 env: ## the environment of the other targets, in .venv, from pdm.lock
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found. On Debian:  apt-get install python3 python3-venv" >&2; exit 2; }
@@ -28,25 +28,39 @@ test: env ## every test; build/test/report.json
 check: env ## lint, types, import rules: seconds
 	$(RUN) check
 
+docs: env ## the register reference, docs/registers.md, from hw/spec
+	$(RUN) docs $(ARGS)
+
 formal: env ## contracts and cache truth, by a solver
 	$(RUN) formal $(ARGS)
 
-replay: replay-arguments env ## a capture's expectations through the hardware: TABLES=<folder>; build/replay/report.json
+replay: replay-arguments env ## recorded answers through the hardware: TABLES=<capture folder or vectors.npz>; build/replay/report.json
 	$(RUN) replay "$$TABLES" $(ARGS)
+
+replay-driver: driver-arguments env ## a recorded Linux driver played against the hardware: TABLES=<capture folder>; build/replay-driver/report.json
+	$(RUN) replay-driver "$$TABLES" $(ARGS)
 
 experiment: experiment-arguments env ## one's own experiment on the demo's machine: FILE=<module.py>; build/experiment/report.json
 	$(RUN) experiment "$$FILE" $(ARGS)
 
-regress: env ## check, test, demo, and the replay of every capture in tests/data
+fuzz: env ## random machines against the golden model: N=<images> SEED=<s>, or CASE=<file> to play one again; build/fuzz/report.json
+	$(RUN) fuzz $(if $(N),--images $(N)) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
+
+regress: env ## check, test, demo, the replay of every capture in tests/data, and random testing
 	$(RUN) regress
 
 clean: ## remove what was built; the environment stays
 	rm -rf build .hypothesis .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: replay-arguments experiment-arguments
+.PHONY: replay-arguments driver-arguments experiment-arguments
 replay-arguments:
 	@test -n "$$TABLES" || { echo "make replay needs a capture:  make replay TABLES=tests/data/real-tables/legacy48" >&2; exit 2; }
-	@test -f "$$TABLES/capture.json" || { echo "$$TABLES is no capture: a folder with a capture.json is needed" >&2; exit 2; }
+	@test -f "$$TABLES/capture.json" || case "$$TABLES" in *.npz) test -f "$$TABLES";; *) false;; esac || \
+		{ echo "$$TABLES is neither a capture, a folder with a capture.json, nor a vector file, .npz" >&2; exit 2; }
+
+driver-arguments:
+	@test -n "$$TABLES" || { echo "make replay-driver needs a capture:  make replay-driver TABLES=tests/data/real-tables/legacy48" >&2; exit 2; }
+	@test -f "$$TABLES/trace_init.txt.gz" || { echo "$$TABLES has no traces: a capture folder with trace_init.txt.gz is needed" >&2; exit 2; }
 
 experiment-arguments:
 	@test -f "$$FILE" || { echo "make experiment needs a file:  make experiment FILE=sim/stories/first_experiment.py" >&2; exit 2; }

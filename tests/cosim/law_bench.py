@@ -28,11 +28,11 @@ _SLOW = 300         # cycles of memory latency
 _LATE = 2000        # cycles until a descriptor that has been fetched is executed
 
 
-async def _running(dut, bug, *, latency=20):
+async def _running(dut, bug, *, latency=20, burst_log2=2):
     bench = Bench(dut, deadline_cycles=400_000)
     bench.set_port("sabotage", Sabotage.NONE)
     lab = Lab(bench, Experiment.of(Capture.load(_CAPTURE), dropped=[_SOURCE_ID]))
-    await lab.start(latency=latency)
+    await lab.start(latency=latency, burst_log2=burst_log2)
     iommu = await lab.boot()
     await lab.run(_SETTLED)
     bench.set_port("sabotage", bug)
@@ -51,20 +51,61 @@ async def _judged(lab):
                  "violations": {law: row["violations"] for law, row in laws.items() if row["violations"]}})
 
 
+def _unmapped(device):
+    """The pages that are taken away: the first few by IOVA."""
+    return sorted({page.iova for page in device.pages})[:4]
+
+
 async def _unmap_pages(lab, iommu):
     """Take pages of the device away, one by one, as a driver does: clear, invalidate, wait. No table is freed."""
     domain = iommu.domain_of(_SOURCE_ID)
     device, = lab.experiment.devices
-    for page in sorted({page.iova for page in device.pages})[:4]:
+    for page in _unmapped(device):
         await domain.unmap(page, PAGE_BYTES)
         await iommu.invalidation.iotlb_pages(domain.domain_id, page, PAGE_BYTES, only_leaves=False)
 
 
+async def _free_pages(lab):
+    """Give back the pages that `_unmap_pages` has taken away."""
+    device, = lab.experiment.devices
+    for page in device.pages:
+        if page.iova in _unmapped(device):
+            await lab.transport.write_memory(page.old_hpa, bytes([POISON_BYTE]) * PAGE_BYTES)
+
+
 @cocotb.test()
 async def honest_unmap(dut):
-    """The driver and the hardware as they are."""
+    """The driver and the hardware as they are: pages are unmapped, and freed when the invalidations have completed."""
     lab, iommu = await _running(dut, Sabotage.NONE)
     await _unmap_pages(lab, iommu)
+    await _free_pages(lab)
+    await _judged(lab)
+
+
+@cocotb.test()
+async def drain_ignored(dut):
+    """An invalidation that completes while memory accesses made with what it removed are under way.
+
+    The device stays on a page for long, so that there are hits only, and no walk that would be waited for; memory becomes
+    slow when both descriptors have been fetched.
+    """
+    lab, iommu = await _running(dut, Sabotage.DRAIN_IGNORED, burst_log2=7)
+    lab.bench.set_port("queue_knobs", encode(QueueKnobs, execute_delay=_LATE))
+    fetched = []
+
+    def notice(events):
+        fetched.extend(of_kind(events, EventKind.DESCRIPTOR))
+
+    def slow_down(_):
+        if len(fetched) == 2:
+            fetched.clear()
+            lab.bench.memory.set_latency(_LATE)
+            lab.bench.set_port("queue_knobs", 0)
+
+    lab.bench.drain()
+    lab.bench.listeners.append(notice)
+    lab.on_operation(slow_down)
+    await iommu.invalidation.iotlb_domain(iommu.domain_of(_SOURCE_ID).domain_id)
     await _judged(lab)
 
 
@@ -174,12 +215,8 @@ async def queue_head_polled(dut):
     iommu.invalidation = _PollsTheHead(lab.transport, iommu.registers, iommu.allocator)
     await iommu.invalidation.start()
     lab.bench.set_port("queue_knobs", encode(QueueKnobs, execute_delay=_LATE))
-    device, = lab.experiment.devices
-    unmapped = sorted({page.iova for page in device.pages})[:4]
     await _unmap_pages(lab, iommu)
-    for page in device.pages:
-        if page.iova in unmapped:
-            await lab.transport.write_memory(page.old_hpa, bytes([POISON_BYTE]) * PAGE_BYTES)
+    await _free_pages(lab)
     lab.bench.set_port("queue_knobs", 0)
     await lab.run(2 * _LATE)
     await _judged(lab)

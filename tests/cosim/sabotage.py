@@ -11,6 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.iommu.invalidation_queue import InvalidationQueue
+from hw.iommu.invalidator import Invalidator
 from hw.iommu.iotlb import Iotlb
 from hw.iommu.page_walker import PageWalker
 from hw.spec.dma import Access
@@ -27,6 +28,7 @@ class Sabotage(enum.IntEnum):
     SCAN_CLEARS_NOTHING = 2     # the IOTLB does not hear of invalidations
     MARKED_WALK_FILLS = 3       # walks in flight do not hear of them
     ANSWER_LOST = 4             # the answers of walks for writes are dropped
+    DRAIN_IGNORED = 5           # a fence does not wait for memory accesses
 
 
 _CHOSEN = Signal(3, name="sabotage_chosen")
@@ -65,6 +67,9 @@ def _drops(walker):
 
 
 _BLOCKS = {
+    "hw.iommu.unit.Invalidator": _changed(Invalidator, {
+        ("accessing", colour): lambda _, count: Mux(_chosen(Sabotage.DRAIN_IGNORED), 0, count) for colour in range(2)
+    }),
     "hw.iommu.unit.InvalidationQueue": _changed(InvalidationQueue, {
         ("invalidation_done",): lambda _, done: done | _chosen(Sabotage.STATUS_BEFORE_EFFECT),
     }),

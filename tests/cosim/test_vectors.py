@@ -46,17 +46,23 @@ def cases():
 
 
 @cache
-def played(width):
+def play(width):
     """The directed cases of one width, all in one simulation."""
     return replay_vectors(directed(width))
 
 
-@pytest.mark.parametrize(("width", "name"), list(cases()))
-def test_directed_case(width, name):
+@pytest.fixture
+def played(request):
+    """What became of the directed cases of one width."""
+    return play(request.param)
+
+
+@pytest.mark.parametrize(("played", "name"), list(cases()), indirect=["played"])
+def test_directed_case(played, name):
     """Address, page size, fault reason and record of a read and of a write."""
     kind, count = DEVIANT_CASES.get(name, (None, 0))
-    case = played(width)["cases"][name]
-    assert [each for each in played(width)["differences"] if each["image"] == name] == []
+    case = played["cases"][name]
+    assert [each for each in played["differences"] if each["image"] == name] == []
     assert case["deviate"] == count
     assert case["kinds"] == ([kind] if kind else [])
     assert case["agree"] == case["requests"] - count

@@ -195,51 +195,15 @@ HIDDEN = {
 }
 """Devices with fault_processing_disable."""
 
-TRANSLATED = dict(kind=RequestKind.TRANSLATED)
-
 ORDER = {
-    "30 before 31": fault(0x30, request=dict(pasid_present=True), mode=1),
-    "30 before 08": fault(0x30, unreadable=("root",), mode=1),
-    "30 before 04 in the window": fault(0x30, accesses=(READ, READ), request=at(WINDOW), mode=1),
-    "aborted before 31": fault(0xFF, recorded=False, request=dict(pasid_present=True), mode=3),
-    "aborted before 08": fault(0xFF, recorded=False, unreadable=("root",), mode=3),
-    "aborted before 04 in the window": fault(0xFF, recorded=False, accesses=(READ, READ), request=at(WINDOW), mode=3),
-    "31 before 08": fault(0x31, request=dict(pasid_present=True), unreadable=("root",)),
-    "31 before 04 in the window": fault(0x31, accesses=(WRITE, WRITE), request=dict(pasid_present=True) | at(WINDOW)),
-    "04 in the window before 01": fault(0x04, accesses=(READ, READ), request=at(WINDOW), root=dict(present=0)),
-    "08 before what the entry holds": fault(0x08, unreadable=("root",), root=dict(_reserved_11_1=1)),
-    "01 before 0A": fault(0x01, root=dict(present=0, _reserved_11_1=1)),
-    "0A before 09": fault(0x0A, root=dict(_reserved_11_1=1), unreadable=("context",)),
-    "0A before 02": fault(0x0A, root=dict(_reserved_11_1=1), context=dict(present=0)),
-    "01 before 04": fault(0x01, root=dict(present=0), request=at(1 << 63)),
-    "09 before 0B": fault(0x09, unreadable=("context",), context=dict(_reserved_71=1)),
-    "02 before 0B": fault(0x02, context=dict(present=0, _reserved_71=1)),
-    "02 before 03": fault(0x02, context=dict(present=0, translation_type=3)),
-    "0B before 03, a translation type": fault(0x0B, context=dict(_reserved_11_4=1, translation_type=3)),
-    "0B before 03, an address width": fault(0x0B, context=dict(_reserved_127_88=1, address_width=0)),
-    "0B before 0D": fault(0x0B, context=dict(_reserved_71=1), request=TRANSLATED),
-    "03 before 0D": fault(0x03, context=dict(address_width=0), request=TRANSLATED),
-    "03 before 04": fault(0x03, context=dict(translation_type=1), request=at(1 << 48)),
-    "0D before 04": fault(0x0D, request=TRANSLATED | at(1 << 48)),
-    "0D before 03, a top table": fault(0x0D, request=TRANSLATED, unreadable=(4,)),
-    "04 before 03, a top table": fault(0x04, request=at(1 << 48), unreadable=(4,)),
-    "04 before 06": fault(0x04, request=at(1 << 48), entries={4: dict(readable=0, writable=0)}),
-    "03, a top table, before 0C": fault(0x03, unreadable=(4,), entries={4: dict(page_size=1)}),
-    "05 before 0C in one entry": fault(0x05, accesses=(WRITE, WRITE), entries={1: dict(writable=0, snoop=1)}),
-    "06 before 0C in one entry": fault(0x06, accesses=(READ, READ), entries={2: dict(readable=0, transient_mapping=1)}),
+    "31 before 04 for a dword in the window": fault(0x31, accesses=(WRITE, WRITE), request=dict(pasid_present=True) | at(WINDOW)),
     "06 before 0C in an entry that is not present":
         fault(0x06, accesses=(READ, READ), entries={1: dict(readable=0, writable=0, snoop=1)}),
-    "0C above before 05 below": fault(0x0C, accesses=(WRITE, WRITE), entries={3: dict(snoop=1), 1: dict(writable=0)}),
-    "05 above before 0C below": fault(0x05, accesses=(WRITE, WRITE), entries={3: dict(writable=0), 1: dict(snoop=1)}),
-    "05 above before 06 below": fault(0x05, accesses=(ATOMIC, ATOMIC), entries={3: dict(writable=0), 1: dict(readable=0)}),
-    "06 above before 05 below": fault(0x06, accesses=(ATOMIC, ATOMIC), entries={3: dict(readable=0), 1: dict(writable=0)}),
-    "06 above before 07 below": fault(0x06, accesses=(READ, READ), entries={2: dict(readable=0)}, unreadable=(1,)),
-    "0C above before 07 below": fault(0x0C, entries={2: dict(snoop=1)}, unreadable=(1,)),
-    "07 before what the entry holds": fault(0x07, entries={1: dict(snoop=1)}, unreadable=(1,)),
-    "0C before 0E": fault(0x0C, entries={1: dict(address=0xFEE00, snoop=1)}),
-    "06 before 0E": fault(0x06, accesses=(READ, READ), entries={1: dict(address=0xFEE00, readable=0)}),
+    "05 before 0C in an entry that is not present":
+        fault(0x05, accesses=(WRITE, ATOMIC), entries={1: dict(readable=0, writable=0, snoop=1)}),
+    "03, a top table, before its page size": fault(0x03, unreadable=(4,), entries={4: dict(page_size=1)}),
 }
-"""Two causes in one request: the first of the walk, and within one entry access, then permission, then reserved bits."""
+"""What the pairs of fault_pairs leave over."""
 
 
 def good():

@@ -1,4 +1,4 @@
-"""Runs every case of fault_cases, random tables and three stories in one simulator; test_faults.py says what must be found.
+"""Runs every case of fault_cases and fault_pairs, random tables and three stories in one simulator; see test_faults.py.
 
 What comes out of a request: the reply (None: there was none), the reads that it cost, FSTS afterwards, the fault record
 that FSTS points to, and what the driver read while it cleared the records.
@@ -17,6 +17,7 @@ from sim.wrapper import CLOCK_PERIOD_STEPS
 from sw.faults import FaultLog
 from sw.registers import RegisterFile
 from tests.cosim.fault_cases import CASES, KEPT, REPAIRS
+from tests.cosim.fault_pairs import ALONE, PAIRS
 from tests.cosim.random_tables import RandomTables
 from tests.cosim.tables import IOVA, ROOT_PAGE, SOURCE_ID, Tables, straps, unmapped
 
@@ -96,6 +97,17 @@ async def play_case(bench, case):
     return [await machine.ask(request) for request in case.requests]
 
 
+async def play_pair(bench, case):
+    """The requests of a case one after the other, then FSTS, the pending records and all that was read."""
+    machine = await Machine.start(bench, case.tables, straps=case.straps, enabled=case.enabled, mode=case.mode)
+    before = len(bench.log)
+    replies = await machine.play(case.requests, outstanding=1)
+    reads = of_kind(bench.log[before:], EventKind.MEMORY)["hpa"].tolist()
+    status = (await machine.registers.read("FSTS")).value
+    records = [await machine.registers.read("FRCD", index) for index in range(len(case.requests))]
+    return {"replies": replies, "reads": reads, "status": status, "records": [one.value for one in records if one["F"]]}
+
+
 async def play_random(bench, seed):
     """All requests of random tables at once, over a memory that answers in any order."""
     tables = RandomTables.of_seed(seed)
@@ -146,6 +158,7 @@ async def everything(dut):
     bench = Bench(dut, deadline_cycles=_DEADLINE_CYCLES)
     give_result({
         "cases": {name: await play_case(bench, case) for name, case in CASES.items()},
+        "pairs": {name: await play_pair(bench, case) for name, case in (ALONE | PAIRS).items()},
         "repairs": {name: await repair(bench, CASES[name]) for name in [*REPAIRS, *KEPT]},
         "random": {seed: await play_random(bench, seed) for seed in RANDOM_SEEDS},
         "overflow": await overflow(bench),

@@ -1,97 +1,36 @@
 """Every fault reason of legacy mode on the whole unit: replies, fault records as software reads them, reads of memory.
 
-Expectations by hand are in fault_cases; each case is held against them and against the golden model.
+Expectations by hand are in fault_cases and fault_pairs; each case is held against them and against the golden model.
 """
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
+from itertools import combinations
 
 import pytest
 
-from hw.spec.codec import encode
 from hw.spec.dma import Access, RequestKind, Status
-from hw.spec.faults import FaultReason, FaultRecord
+from hw.spec.faults import FaultReason
 from hw.spec.tables import PAGE_BYTES, PageSize
-from sim.model.memory import Memory
-from sim.model.translate import Request, translate
+from tests.cosim.answers import (
+    FRI_SHIFT,
+    PFO,
+    PPF,
+    expected_reads,
+    is_hit,
+    meaning,
+    model_of,
+    model_of_case,
+    record_of,
+    replied,
+    shown,
+)
 from tests.cosim.fault_cases import CASES, KEPT, REPAIRS
+from tests.cosim.fault_pairs import ALONE, CAUSES, IMPOSSIBLE, PAIRS, Contradiction, both, name_of_pair
 from tests.cosim.faults_bench import RANDOM_SEEDS
 from tests.cosim.random_tables import RandomTables
-from tests.cosim.tables import HPA, ROOT_PAGE, SOURCE_ID, UNMAPPED_PAGE, Expected, unmapped
+from tests.cosim.tables import HPA, SOURCE_ID, UNMAPPED_PAGE, Expected, unmapped
 
 LEGACY_REASONS = {0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x0E, 0x30, 0x31}
-TYPE_BITS = {Access.READ: (1, 0), Access.WRITE: (0, 0), Access.ATOMIC: (1, 1)}   # T1 and T2 of a record
-_WRONG_CONTEXT = {0x02, 0x03, 0x0B}                                              # what caching mode keeps of contexts
-PPF, PFO, FRI_SHIFT = 0x002, 0x001, 8                                            # of FSTS
-
-
-def meaning(answer):
-    """What counts of an answer, be it a reply, what must come by hand, or what the golden model says."""
-    status = Status(answer.status)
-    if status is Status.BLOCKED:
-        return status, FaultReason(answer.fault_reason)
-    if status is Status.OK:
-        return status, hex(answer.hpa), PageSize(answer.page_size)
-    return status, hex(answer.hpa)
-
-
-def replied(one):
-    """What counts of a reply of the bench."""
-    return "no reply" if one is None else meaning(SimpleNamespace(**one))
-
-
-def is_hit(one):
-    """True if there was a reply, and from the IOTLB."""
-    return one["reply"] is not None and one["reply"]["hit"]
-
-
-def model_of(tables, *, straps, enabled=True, mode=0):
-    """The golden model with these tables, as a function from a request to its result."""
-    memory = Memory(limit=tables.memory_end)
-    for hpa, content in tables.words.items():
-        memory.write(hpa, content)
-    for page in tables.unreadable_pages:
-        memory.mark_error(page)
-
-    def answer(request):
-        asked = Request(request.source_id, request.iova, request.access, request.length_bytes, request.kind,
-                        request.pasid_present)
-        return translate(memory, root_table=ROOT_PAGE, straps=straps, request=asked, translation_enabled=enabled,
-                         translation_table_mode=mode)
-
-    return answer
-
-
-def model_of_case(name):
-    """The golden model in the place of a case's unit."""
-    case = CASES[name]
-    return model_of(case.tables, straps=case.straps, enabled=case.enabled, mode=case.mode)
-
-
-def record_of(request, reason):
-    """FRCD of a fault, worked by hand from VT-d 4.1, 11.4.14."""
-    type_1, type_2 = TYPE_BITS[request.access]
-    return hex(encode(
-        FaultRecord, fault_info=request.iova // PAGE_BYTES, source_id=request.source_id, fault_reason=reason,
-        type_1=type_1, type_2=type_2, address_type=request.kind, pasid_present=request.pasid_present, fault=1))
-
-
-def shown(one):
-    """FSTS, and the record that it points to. FRI means nothing, and is left out, while no record is pending."""
-    if one["record"] is None:
-        return one["status"] & (PPF | PFO), None
-    return one["status"], hex(one["record"])
-
-
-def expected_reads(name, asked):
-    """For each request of a case the addresses of the entries that it must read: what no cache can hold."""
-    answer, context_cached = model_of_case(name), False
-    for request, one in zip(CASES[name].requests, asked, strict=True):
-        result = answer(request)
-        yield [] if is_hit(one) else [step.hpa for step in result.steps[2 if context_cached else 0:]]
-        context_cached |= result.domain_id != 0  # the model tells the domain ID of a legal context only
-        if CASES[name].strap_changes.get("caching_mode"):
-            context_cached |= result.fault_reason in _WRONG_CONTEXT
 
 
 # --- each case ---
@@ -103,7 +42,7 @@ def test_each_request_is_answered_as_worked_out_by_hand(observed, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_request_is_answered_as_the_golden_model_says(observed, name):
-    answers = map(model_of_case(name), CASES[name].requests)
+    answers = map(model_of_case(CASES[name]), CASES[name].requests)
     assert [replied(one["reply"]) for one in observed["cases"][name]] == [meaning(each) for each in answers]
 
 
@@ -121,7 +60,7 @@ def test_each_fault_leaves_its_record_and_nothing_else_does(observed, name):
 def test_each_request_reads_every_entry_that_is_not_cached_and_no_other(observed, name):
     """A fault is so seen with cold caches, and again with its context cached if it is a legal one."""
     asked = observed["cases"][name]
-    assert [one["reads"] for one in asked] == list(expected_reads(name, asked))
+    assert [one["reads"] for one in asked] == list(expected_reads(CASES[name], [is_hit(one) for one in asked]))
 
 
 def test_a_second_access_hits_and_no_first_one_does(observed):
@@ -148,6 +87,44 @@ def test_every_reason_of_legacy_mode_is_recorded_for_every_access_that_it_can_me
            for request, outcome in zip(case.requests, case.expected, strict=True) if outcome.recorded}
     assert met == {(reason, access) for reason in LEGACY_REASONS for access in Access if access is not Access.RESERVED_3
                    } - {(0x05, Access.READ), (0x06, Access.WRITE)}
+
+
+# --- two causes in one request ---
+
+@pytest.mark.parametrize("name", [*ALONE, *PAIRS])
+def test_of_two_causes_the_one_that_is_checked_first_is_reported(observed, name):
+    """Reply and record; and nothing is read beyond the entry that decides."""
+    case, seen = (ALONE | PAIRS)[name], observed["pairs"][name]
+    recorded = [record_of(request, outcome.fault_reason)
+                for request, outcome in zip(case.requests, case.expected, strict=True) if outcome.recorded]
+    assert [replied(one) for one in seen["replies"]] == [meaning(outcome) for outcome in case.expected]
+    assert [hex(record) for record in seen["records"]] == recorded
+    assert seen["status"] == (PPF if recorded else 0)
+    assert seen["reads"] == [hpa for reads in expected_reads(case, [False] * len(case.requests)) for hpa in reads]
+
+
+def test_golden_model_reports_the_same_of_two_causes():
+    cases = ALONE | PAIRS
+    assert {name: [meaning(answer) for answer in map(model_of_case(case), case.requests)] for name, case in cases.items()
+            } == {name: [meaning(outcome) for outcome in case.expected] for name, case in cases.items()}
+
+
+def test_every_two_causes_are_a_pair_or_cannot_be_in_one_request():
+    every = [name_of_pair(first, second) for first, second in combinations(CAUSES, 2)]
+    assert len(set(every)) == len(every)
+    assert sorted([*(name.removeprefix("pair: ") for name in PAIRS), *IMPOSSIBLE]) == sorted(every)
+    assert all(case.requests for case in PAIRS.values())
+
+
+@pytest.mark.parametrize(("first", "second"), [
+    (first, second) for first, second in combinations(CAUSES, 2) if name_of_pair(first, second) in IMPOSSIBLE])
+def test_pairs_that_are_left_out_contradict_themselves(first, second):
+    with pytest.raises(Contradiction):
+        both(first, second)
+
+
+def test_every_reason_is_a_cause():
+    assert {cause.reason for cause in CAUSES} == LEGACY_REASONS | {0xFF}
 
 
 # --- nothing that faulted is cached ---
@@ -268,4 +245,4 @@ def test_the_golden_model_tells_broken_tables_from_good_ones(name):
     case = CASES[name]
     request = case.requests[0]
     good = model_of(case.tables.repaired, straps=case.straps)(request)
-    assert meaning(good) != meaning(model_of_case(name)(request))
+    assert meaning(good) != meaning(model_of_case(case)(request))

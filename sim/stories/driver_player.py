@@ -208,6 +208,7 @@ class DriverPlayer:
             self._account.counts["in_flight_old" if is_old else "in_flight_blocked"] += 1
             if not is_old and reply.status is not Status.BLOCKED:
                 self._account.differ(f"snapshot {epoch}, in flight: {in_words(read_of(row), reply)}")
+        self._dma.may_be_stale = False   # every change before this snapshot has been invalidated: answers are exact again
         self._dma.cycle()
 
     async def _warm(self, row: LiveTranslation) -> None:

@@ -121,7 +121,9 @@ def _changes(event: Any, invalidations: int) -> Iterator[_Change]:
             yield (_MACHINE, "phase"), detail.name
         case EventKind.CONTROL:
             mode = detail.translation_table_mode
-            on = "on" if mode == TranslationTableMode.LEGACY.value else TranslationTableMode(mode).name
+            on = "ROOT_INVALID" if detail.root_invalid else "on"
+            if mode != TranslationTableMode.LEGACY.value:
+                on = TranslationTableMode(mode).name
             yield (_MACHINE, "translation"), on if detail.translation_enabled else "off"
             yield (_MACHINE, "root_table"), int(event["hpa"])
         case EventKind.INVALIDATION_BEGIN:

@@ -10,7 +10,6 @@ from sw.transport import Transport
 
 __all__ = ["ContextTables"]
 
-_BUSES = PAGE_BYTES // ENTRY_BYTES      # entries of a root table
 _FUNCTIONS = PAGE_BYTES // ENTRY_BYTES  # entries of a context table
 
 

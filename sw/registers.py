@@ -17,7 +17,6 @@ POLL_CYCLES = 32          # between two looks at a register that something is aw
 TIMEOUT_CYCLES = 200_000  # after which the unit is taken for dead
 
 _DWORD_BYTES = 4
-_QWORD_BYTES = 8
 
 
 @dataclass(frozen=True)

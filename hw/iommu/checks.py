@@ -43,7 +43,8 @@ def settled_without_context(m, *, request, control, straps):
     2. An untranslated DWORD write without PASID to the interrupt window is an interrupt, whatever the table mode: it is
        no DMA (VT-d 3.14).
     3. The root table was latched in the mode that aborts DMA: DMA_ABORTED, of which no record is made (VT-d 11.4.5).
-    4. It was latched in another mode than legacy: ROOT_POINTER_INVALID (scalable mode is not here, 10 is reserved).
+    4. It was latched in another mode than legacy (scalable mode is not here, 10 is reserved), or from an address that
+       the host does not have: ROOT_POINTER_INVALID (VT-d 7.2, 11.4.5).
     5. It carries a PASID, and legacy mode is all there is: PASID_IN_LEGACY_MODE (VT-d 7.2).
     6. Whatever else meets the interrupt window is blocked with ADDRESS_BEYOND_WIDTH (the code is ours).
 
@@ -62,7 +63,7 @@ def settled_without_context(m, *, request, control, straps):
         m.d.comb += result.interrupt.eq(1)
     with m.Elif(mode == TranslationTableMode.ABORT_DMA):
         m.d.comb += result.fault_reason.eq(FaultReason.DMA_ABORTED)
-    with m.Elif(mode != TranslationTableMode.LEGACY):
+    with m.Elif((mode != TranslationTableMode.LEGACY) | control.root_invalid):
         m.d.comb += result.fault_reason.eq(FaultReason.ROOT_POINTER_INVALID)
     with m.Elif(request.pasid_present):
         m.d.comb += result.fault_reason.eq(FaultReason.PASID_IN_LEGACY_MODE)

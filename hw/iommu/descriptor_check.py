@@ -43,7 +43,8 @@ def tail_error(m, *, tail, size_log2, wide):
 def descriptor_error(m, *, descriptor, second_half, memory_error, wide, table_mode, max_address_mask):
     """QueueError of a descriptor as read: its first 16 bytes and, if it is wide, the second 16.
 
-    In abort-DMA mode the fields of types 6 to 9, which have no effect, are not looked at.
+    In abort-DMA mode the fields of types 6 to 9, which have no effect, are not looked at, but for the second half of a
+    wide descriptor: it is reserved in every type except PAGE_GROUP_RESPONSE, which has data there.
     """
     header = DescriptorHeader(descriptor[:DescriptorHeader.as_shape().size])
     error = Signal(QueueError, name="descriptor_error")
@@ -56,8 +57,8 @@ def descriptor_error(m, *, descriptor, second_half, memory_error, wide, table_mo
     with m.Switch(header.type):
         for descriptor_type, layout in DESCRIPTOR_LAYOUTS.items():
             with m.Case(descriptor_type):
-                m.d.comb += bad_field.eq(
-                    _fields_are_bad(descriptor_type, layout(descriptor), max_address_mask) | (wide & second_half.any()))
+                m.d.comb += bad_field.eq(_fields_are_bad(descriptor_type, layout(descriptor), max_address_mask))
+    bad_half = wide & second_half.any() & (header.type != DescriptorType.PAGE_GROUP_RESPONSE)
 
     with m.If(memory_error):
         m.d.comb += error.eq(QueueError.FETCH)
@@ -65,7 +66,7 @@ def descriptor_error(m, *, descriptor, second_half, memory_error, wide, table_mo
         m.d.comb += error.eq(QueueError.BAD_WIDTH)
     with m.Elif(~type_exists | header.type_high.any()):
         m.d.comb += error.eq(QueueError.BAD_TYPE)
-    with m.Elif(bad_field):
+    with m.Elif(bad_field | bad_half):
         m.d.comb += error.eq(QueueError.RESERVED_FIELD)
     return error
 

@@ -12,7 +12,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.iommu.messages import EventPort, UnitControl
 from hw.lib.csr import register_layout
-from hw.spec.capabilities import MAX_HOST_ADDRESS_WIDTH
+from hw.lib.match import beyond
+from hw.spec.capabilities import MAX_HOST_ADDRESS_WIDTH, Straps
 from hw.spec.events import ControlDetail, EventKind
 from hw.spec.registers import REGISTERS
 from hw.spec.tables import PAGE_BITS
@@ -31,12 +32,13 @@ class GlobalCommand(wiring.Component):
 
     TE falls at once for new requests; TES falls when what was translated before has been drained, so that software may
     then free its tables. SRTP latches the root table and its mode at once; RTPS is set when what ESRTPS implies has
-    been done.
+    been done. A root table that does not lie within the host address width is latched as `root_invalid` (VT-d 7.2,
+    reason 30): it is never read, and requests that were looked up before end with the root table of then.
 
-    QIE rises if the queue begins at its beginning (IQT = 0), stands whole and aligned to its size within 52 bits, and no
-    invalidation by registers is pending; otherwise it is a violation and stays off. QIE always falls, but it is a
-    violation if descriptors wait that the queue could fetch (IQH differs from IQT, and no error holds it). QIES falls
-    when what was fetched has been executed.
+    QIE rises if the queue begins at its beginning (IQT = 0), ends within 52 bits, and no invalidation by registers is
+    pending; otherwise it is a violation and stays off. QIE always falls, but it is a violation if descriptors wait that
+    the queue could fetch (IQH differs from IQT, and no error holds it). QIES falls when what was fetched has been
+    executed.
 
     Members
     -------
@@ -46,6 +48,8 @@ class GlobalCommand(wiring.Component):
         RTADDR, IQA and IQT.QT, as last written.
     queue_head, queue_held, queue_drained
         As in QueuePort.
+    straps
+        The host address width.
     invalidation_pending
         An invalidation by registers is under way, or the drain of TE.
     start_root, start_disable
@@ -76,6 +80,7 @@ class GlobalCommand(wiring.Component):
             "queue_head": In(15),
             "queue_held": In(1),
             "queue_drained": In(1),
+            "straps": In(Straps),
             "invalidation_pending": In(1),
             "start_root": Out(1),
             "start_disable": Out(1),
@@ -114,12 +119,18 @@ class GlobalCommand(wiring.Component):
         ]
 
         following = Signal(UnitControl)   # control from the next cycle on
-        m.d.comb += following.eq(control)
+        unreachable = Signal()            # RTADDR as it stands
+        m.d.comb += [
+            following.eq(control),
+            unreachable.eq(beyond(self.root.RTA, self.straps.host_address_width - PAGE_BITS)),
+        ]
         with m.If(obeyed):
             m.d.comb += following.translation_enabled.eq(asked.TE)
             m.d.sync += self.queue_enabled.eq(asked.QIE)
         with m.If(self.start_root):
-            m.d.comb += [following.translation_table_mode.eq(self.root.TTM), following.root_table.eq(self.root.RTA)]
+            m.d.comb += [following.translation_table_mode.eq(self.root.TTM), following.root_invalid.eq(unreachable)]
+            with m.If(~unreachable):
+                m.d.comb += following.root_table.eq(self.root.RTA)
         m.d.sync += control.eq(following)
 
         # Each change ends when what it has set off is over.
@@ -144,13 +155,13 @@ class GlobalCommand(wiring.Component):
             detail.translation_enabled.eq(following.translation_enabled),
             detail.latched.eq(self.start_root),
             detail.translation_table_mode.eq(following.translation_table_mode),
+            detail.root_invalid.eq(following.root_invalid),
             event.payload.detail.eq(detail),
         ]
         return m
 
     def _may_enable_queue(self):
-        """Nothing stands against QIE: no invalidation by registers, no tail, and a queue where one can be."""
+        """Nothing stands against QIE: no invalidation by registers, no tail, and a queue that ends within 52 bits."""
         queue = self.queue_address
-        below_size = ~(Const(0x7F, 7) << queue.QS)[:7]   # page number bits that a queue of this size leaves zero
-        misplaced = queue.IQA[_PAGE_NUMBER_BITS:].any() | (queue.IQA[:7] & below_size).any()
-        return ~(self.invalidation_pending | self.queue_tail.any() | misplaced)
+        last_page = queue.IQA + ((1 << queue.QS) - 1)
+        return ~(self.invalidation_pending | self.queue_tail.any() | last_page[_PAGE_NUMBER_BITS:].any())

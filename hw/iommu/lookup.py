@@ -93,10 +93,11 @@ class Lookup(wiring.Component):
 
     Races
     -----
-    A request compared in the cycle in which an invalidation begins sees everything and takes the old colour; a later
-    one sees nothing that is covered and takes the new colour. Whatever was compared up to and in that cycle and leaves
-    for a walker then or later is marked. A line of the IOTLB whose permission does not suffice is a miss: the walk
-    decides, so that a fault comes from the tables as they are now; in caching mode it may come from a cache.
+    A request compared in the cycle in which an invalidation begins sees everything; a later one sees nothing that is
+    covered. The colour is `invalidation.colour` as it stands in the compare cycle; only a fence changes it. Whatever was
+    compared up to and in the cycle of `begin` and leaves for a walker then or later is marked. A line of the IOTLB whose
+    permission does not suffice is a miss: the walk decides, so that a fault comes from the tables as they are now; in
+    caching mode it may come from a cache.
 
     Source: VT-d 4.1, 6.1 and 6.2 (caching); ours (organisation).
     """

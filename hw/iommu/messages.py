@@ -89,7 +89,8 @@ class UnitControl(data.Struct):
     """State of the register block that the path of a request obeys."""
     translation_enabled: 1       # GSTS.TES
     translation_table_mode: TranslationTableMode  # as latched by SRTP: anything but LEGACY blocks every DMA
-    root_table: 40               # page number, as latched by SRTP
+    root_table: 40               # page number, as latched by SRTP; while `root_invalid` the last one that could be
+    root_invalid: 1              # SRTP found RTADDR beyond the host address width: it blocks every DMA, and is not read
 
 
 class InvalidationStep(data.Struct):

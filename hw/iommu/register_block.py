@@ -35,7 +35,7 @@ class RegisterBlock(wiring.Component):
 
     CCMD, IVA and IOTLB stand still while any invalidation by registers is pending, SRTP's included, and while
     GSTS.QIES is set; IQA stands still while GSTS.QIES is set: a write to one of them is then a protocol error and
-    ignored. RTADDR takes effect with SRTP only; of the table's address the bits above 51 do not exist.
+    ignored. RTADDR takes effect with SRTP only.
 
     The causes of a fault event are PFO, PPF, IQE, ICE and ITE. It is raised by one that is set when none was left; the
     invalidation event likewise by IWC. IQERCD shows what set the bit: what happens again while IQE, ICE or ITE is set
@@ -150,6 +150,7 @@ class RegisterBlock(wiring.Component):
             command.queue_drained.eq(self.queue.drained),
             command.invalidation_pending.eq(invalidation.busy),
             command.root_pending.eq(invalidation.root_pending),
+            command.straps.eq(straps),
             registers.GSTS.state.eq(command.status),
 
             invalidation.straps.eq(straps),

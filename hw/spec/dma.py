@@ -39,7 +39,7 @@ class Status(enum.Enum, shape=2):
 class DmaRequest(data.Struct):
     """One request for translation. The requester may not cross a 4 KiB boundary with it."""
     source_id: 16        # requester: bus 15:8, device 7:3, function 2:0
-    pasid_present: 1     # always 0 until scalable mode
+    pasid_present: 1     # a DMA that carries one is blocked (reason 31) until scalable mode
     pasid: 20            # meaningful if pasid_present
     privileged: 1
     execute: 1

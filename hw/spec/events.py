@@ -33,7 +33,7 @@ class EventKind(enum.IntEnum, shape=5):
     FAULT = 14               # a fault was raised [source_id iova; tag: FaultDisposition; detail: FaultReason in bits 7:0]
     PHASE = 15               # the phase register changed [detail: phase]
     DONE = 16                # the engine judged a DMA [source_id domain_id tag iova hpa; detail: DoneDetail]
-    CONTROL = 17             # translation enable or root table changed [hpa = root table; detail: ControlDetail]
+    CONTROL = 17             # translation enable or root table changed [hpa = root table in force; detail: ControlDetail]
     DESCRIPTOR = 18          # fetched from the queue and found legal; the head passes it [hpa; tag: DW; detail: its first 16 bytes]
     MESSAGE = 19             # memory took a store of 4 bytes by the unit itself [hpa; tag: MessageKind; detail: data in bits 31:0]
     QUEUE_ERROR = 20         # FSTS.IQE, ITE or ICE was set [source_id of the device; tag: QueueTrouble; detail: QueueError]
@@ -100,6 +100,7 @@ class ControlDetail(data.Struct):
     translation_enabled: 1
     latched: 1            # SRTP: hpa and the mode have just been latched
     translation_table_mode: 2
+    root_invalid: 1       # RTADDR, as latched, is no address of the host; hpa is what was latched before it
 
 
 class MessageKind(enum.IntEnum, shape=2):

@@ -1,7 +1,7 @@
 """What an invalidation names, and the descriptors of the invalidation queue. Source: VT-d 4.1, 6.5.
 
-A descriptor is 16 bytes wide, or 32 if IQA.DW is set; the second half of a wide one is reserved. Its type stands in
-bits 3:0, and bits 11:9, which a later revision made part of it, must be zero.
+A descriptor is 16 bytes wide, or 32 if IQA.DW is set; the second half of a wide one is reserved in every type but
+9. Its type stands in bits 3:0, and bits 11:9, which a later revision made part of it, must be zero.
 """
 from amaranth.lib import data, enum
 

@@ -131,8 +131,9 @@ _REGISTERS = (
         _ro("TES", 31, 1, "translation is on; falls when what was translated has been drained"),
     ), doc="Global status"),
     Register("RTADDR", 0x020, 64, (
-        _rw("TTM", 10, 2, "translation table mode: 00 legacy, 01 scalable, 11 abort DMA"),
-        _rw("RTA", 12, 52, "page number of the root table"),
+        _rw("TTM", 10, 2, "translation table mode: 00 legacy, 11 abort DMA; 01 (scalable) and 10 (reserved): every request is "
+            "blocked with reason 30 until scalable mode exists"),
+        _rw("RTA", 12, 52, "page number of the root table; beyond the host address width: every request is blocked with reason 30"),
     ), doc="Root table address; takes effect with GCMD.SRTP"),
     Register("CCMD", 0x028, 64, (
         _rw("DID", 0, 16, "domain ID"), _rw("SID", 16, 16, "source ID"),

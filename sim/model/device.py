@@ -13,15 +13,15 @@ It promises results, not cycles: time passes by one cycle for each access, and b
 from collections.abc import Callable
 
 from hw.spec.bench import MONITOR_BASE, TRAFFIC_BASE, UNIT_BASE, UPDATE_BASE, TrafficRegister
-from hw.spec.capabilities import MAX_HOST_ADDRESS_WIDTH, STRAPS_DEFAULT
+from hw.spec.capabilities import STRAPS_DEFAULT
 from hw.spec.dma import Access, RequestKind, Status
 from hw.spec.events import MessageKind
 from hw.spec.invalidation import DescriptorType
 from hw.spec.monitor import DeviceTlbAnswer, MonitorRegister
 from hw.spec.registers import REGISTERS
-from hw.spec.tables import PAGE_BITS
 from sim.model.caches import InvalidationView
 from sim.model.commands import context_command, iotlb_command
+from sim.model.entries import limits
 from sim.model.memory import AccessError, Memory
 from sim.model.queue import InvalidationQueue
 from sim.model.register_file import Message, RegisterError, RegisterFile
@@ -32,7 +32,6 @@ from sim.model.update_window import UpdateWindow
 __all__ = ["ModelDevice"]
 
 _GCMD = REGISTERS["GCMD"]
-_PAGE_NUMBERS = (1 << MAX_HOST_ADDRESS_WIDTH - PAGE_BITS) - 1
 _DESCRIPTORS_END = MonitorRegister.DESCRIPTORS + 8 * DescriptorType.RESERVED_10.value
 
 
@@ -191,7 +190,7 @@ class ModelDevice:
         self.registers.pending.discard("QIE")
 
     def _latch_root(self) -> None:
-        self._root_table = self.registers.get("RTADDR", "RTA") & _PAGE_NUMBERS
+        self._root_table = self.registers.get("RTADDR", "RTA")
         self._table_mode = self.queue.table_mode = self.registers.get("RTADDR", "TTM")
         if self._stale and self.registers.strap["esrtps"]:
             self._stale.clear()
@@ -249,6 +248,7 @@ class ModelDevice:
     def _answer(self, request: Request) -> Result:
         enabled = bool(self.registers.get("GSTS", "TES"))
         if self._stale and enabled:
-            return check_early(request, self._table_mode) or self._stale.answer(self.memory, self._root_table, request)
+            return (check_early(limits(self._straps), request, self._root_table, self._table_mode)
+                    or self._stale.answer(self.memory, self._root_table, request))
         return translate(self.memory, root_table=self._root_table, straps=self._straps, request=request,
                          translation_enabled=enabled, translation_table_mode=self._table_mode)

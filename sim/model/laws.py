@@ -5,6 +5,7 @@ from typing import Any
 from hw.spec.capabilities import describe_straps
 from hw.spec.dma import Access, Status
 from hw.spec.events import ControlDetail, DoneDetail, EventKind, FillDetail, ReplyDetail, Verdict
+from hw.spec.invalidation import TranslationTableMode
 from hw.spec.memory import CLIENT_TAG_BITS, QUANTUM_BYTES, MemoryClient, MemoryOperation
 from hw.spec.tables import PAGE_BITS, PageSize
 from sim.model.caches import Completed, InvalidationView, Line
@@ -23,8 +24,8 @@ _FILL_SIZE, _READABLE, _WRITABLE, _SET, _WAY, _FILL_TABLE = (field(FillDetail, n
     "page_size", "readable", "writable", "set_index", "way", "table_pointer"))
 _VERDICT = field(DoneDetail, "verdict")
 _STATUSES, _SIZES, _ACCESSES, _VERDICTS = tuple(Status), tuple(PageSize), tuple(Access), tuple(Verdict)
-_ENABLED, _LATCHED, _TABLE_MODE = (field(ControlDetail, name) for name in (
-    "translation_enabled", "latched", "translation_table_mode"))
+_ENABLED, _LATCHED, _TABLE_MODE, _ROOT_INVALID = (field(ControlDetail, name) for name in (
+    "translation_enabled", "latched", "translation_table_mode", "root_invalid"))
 _STORE64_BYTES = 8
 _MESSAGE_BYTES = 4
 
@@ -165,8 +166,9 @@ class Laws:
     def _on_control(self, event: LoggedEvent) -> None:
         enabled, mode = bool(_ENABLED.get(event.detail)), _TABLE_MODE.get(event.detail)
         self.root_table = event.hpa >> PAGE_BITS
-        self.handover.control(event.cycle, enabled, self.root_table, mode)
+        admits = mode == TranslationTableMode.LEGACY.value and not _ROOT_INVALID.get(event.detail)
+        self.handover.control(event.cycle, enabled, self.root_table, admits=admits)
         self.order.control(latched=bool(_LATCHED.get(event.detail)), disabled=self._enabled and not enabled)
         self.entry.control()
-        self.world.control(event.cycle, enabled, self.root_table, mode)
+        self.world.control(event.cycle, enabled, self.root_table, admits=admits)
         self._enabled = enabled

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from hw.spec.dma import Status
 from hw.spec.events import Verdict
 from hw.spec.faults import FaultReason
-from hw.spec.invalidation import TranslationTableMode
 from hw.spec.tables import PAGE_BITS, PAGE_BYTES, PageSize
 from sim.model.world import Dma, World
 
@@ -174,10 +173,10 @@ class Handover:
     def _under_way(self) -> bool:
         return self._begin is not None and self._end is None
 
-    def control(self, cycle: int, enabled: bool, root_table: int, table_mode: int) -> None:
-        """Translation enable, and the root table and its mode in force."""
+    def control(self, cycle: int, enabled: bool, root_table: int, *, admits: bool) -> None:
+        """Translation enable, and the root table in force; whether its mode and address let any DMA through."""
         if self._under_way:
-            self._check(cycle, table_mode == TranslationTableMode.LEGACY.value, "the table mode changed")
+            self._check(cycle, admits, "a table mode or a root table was latched that blocks every DMA")
             self._check(cycle, enabled, "translation was turned off")
             self._check(cycle, self._root in {None, root_table}, f"the root table changed to {root_table:#x}")
 

@@ -100,13 +100,16 @@ def check_descriptor(*, max_address_mask: int, table_mode: int, wide: bool, low:
     kind = descriptor_type(low)
     if _TYPE_HIGH.get(low) or kind not in (LEGACY_DESCRIPTORS if legacy else ABORT_MODE_DESCRIPTORS):
         return QueueError.BAD_TYPE
-    # 3. Fields, of the types that do something in legacy mode.
+    # 3. The second half of a wide one, which only one type uses (VT-d 6.5.2).
+    if wide and high and kind is not DescriptorType.PAGE_GROUP_RESPONSE:
+        return QueueError.RESERVED_FIELD
+    # 4. Fields, of the types that do something in legacy mode.
     if kind not in DESCRIPTOR_LAYOUTS:
         return QueueError.NONE
     granularity = _GRANULARITIES[kind].get(low) if kind in _GRANULARITIES else Granularity.GLOBAL.value
     too_many = (kind is DescriptorType.IOTLB and granularity == Granularity.SELECTIVE.value
                 and _ADDRESS_MASK.get(low) > max_address_mask)
-    wrong = low & _RESERVED[kind] or (wide and high) or granularity == Granularity.RESERVED_0.value or too_many
+    wrong = low & _RESERVED[kind] or granularity == Granularity.RESERVED_0.value or too_many
     return QueueError.RESERVED_FIELD if wrong else QueueError.NONE
 
 

@@ -68,8 +68,8 @@ def _queue_on(registers: RegisterState) -> BrokenRule | None:
         return BrokenRule("queue turned on with IQT not zero")
     if registers.invalidation_pending:
         return BrokenRule("queue turned on while an invalidation by registers is pending")
-    if page >> _PAGE_NUMBER_BITS or page & (1 << registers.get("IQA", "QS")) - 1:
-        return BrokenRule(f"queue turned on at page {page:#x}: out of reach, or not aligned to its size")
+    if page + (1 << registers.get("IQA", "QS")) > 1 << _PAGE_NUMBER_BITS:
+        return BrokenRule(f"queue turned on at page {page:#x}: out of reach")
     return None
 
 

@@ -32,7 +32,7 @@ from sim.model.entries import (
 from sim.model.memory import AccessError, Reader
 
 __all__ = ["PAGE_SIZES", "Request", "Result", "Step", "answer", "blocked", "check_early", "check_request", "fetch_context",
-           "in_interrupt_window", "translate", "walk"]
+           "in_interrupt_window", "is_beyond", "translate", "walk"]
 
 PAGE_SIZES = {1: PageSize.SIZE_4K, 2: PageSize.SIZE_2M, 3: PageSize.SIZE_1G}
 """Page size of a leaf, by its level."""
@@ -81,6 +81,11 @@ def in_interrupt_window(address: int) -> bool:
     return INTERRUPT_WINDOW_PAGES[0] <= address >> PAGE_BITS <= INTERRUPT_WINDOW_PAGES[1]
 
 
+def is_beyond(limit: Limits, root_table: int) -> bool:
+    """True if a root table's page number is none of the host's: reason 30 (VT-d 7.2)."""
+    return root_table << PAGE_BITS >= limit.hpa_limit
+
+
 def translate(memory: Reader, *, root_table: int, straps: int, request: Request, translation_enabled: bool = True,
               translation_table_mode: int = _MODE_LEGACY) -> Result:
     """Answer one request.
@@ -90,7 +95,7 @@ def translate(memory: Reader, *, root_table: int, straps: int, request: Request,
     memory
         Where the tables are.
     root_table : int
-        Page number of the root table, as latched by SRTP.
+        Page number of the root table, as latched by SRTP: all 52 bits of it.
     straps : int
         An encoded `Straps`.
     request
@@ -105,7 +110,7 @@ def translate(memory: Reader, *, root_table: int, straps: int, request: Request,
             return blocked(FaultReason.ADDRESS_BEYOND_WIDTH, [])
         return Result(Status.OK, hpa=request.iova, readable=True, writable=True)
     # 2. and 3. need no table.
-    early = check_early(request, translation_table_mode)
+    early = check_early(limit, request, root_table, translation_table_mode)
     if early is not None:
         return early
     # 4. and 5. Root entry and context entry.
@@ -129,18 +134,19 @@ def answer(memory: Reader, limit: Limits, context: ContextView, request: Request
     return walk(memory, limit, context, request, steps)
 
 
-def check_early(request: Request, translation_table_mode: int) -> Result | None:
+def check_early(limit: Limits, request: Request, root_table: int, translation_table_mode: int) -> Result | None:
     """Steps 2 and 3: what is decided before any table is read. None: go on."""
     # 2. An untranslated DWORD write without PASID to the interrupt window is an interrupt, in every mode (VT-d 3.14).
     in_window = in_interrupt_window(request.iova)
     untranslated = request.kind is RequestKind.UNTRANSLATED and not request.pasid_present
     if in_window and untranslated and request.access is Access.WRITE and request.length_bytes == _DWORD:
         return Result(Status.INTERRUPT, hpa=request.iova)
-    # 3. Abort mode blocks every DMA and records nothing; any mode but legacy is none of this unit's (30); a PASID means
-    #    nothing in legacy mode (31); what else goes to the interrupt window is refused (04).
+    # 3. Abort mode blocks every DMA and records nothing; any mode but legacy is none of this unit's, and a root table
+    #    beyond the host's addresses is nobody's (30); a PASID means nothing in legacy mode (31); what else goes to the
+    #    interrupt window is refused (04).
     if translation_table_mode == _MODE_ABORT:
         return blocked(FaultReason.DMA_ABORTED, [])
-    if translation_table_mode != _MODE_LEGACY:
+    if translation_table_mode != _MODE_LEGACY or is_beyond(limit, root_table):
         return blocked(FaultReason.ROOT_POINTER_INVALID, [])
     if request.pasid_present:
         return blocked(FaultReason.PASID_IN_LEGACY_MODE, [])

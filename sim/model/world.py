@@ -6,7 +6,6 @@ from typing import NamedTuple, TypeVar
 
 from hw.spec.capabilities import describe_straps
 from hw.spec.dma import Access, Status
-from hw.spec.invalidation import TranslationTableMode
 from hw.spec.tables import PAGE_BITS, PageSize
 from sim.model.associations import Associations, ContextWatch
 from sim.model.caches import InvalidationHistory
@@ -111,7 +110,7 @@ class World:
         self.horizon = EVER                                  # windows that begin earlier cannot be judged any more
         self._roots: list[tuple[int, int]] = []              # cycle, page number
         self._enables: list[tuple[int, bool]] = []
-        self._modes: list[tuple[int, int]] = []              # TranslationTableMode
+        self._admits: list[tuple[int, bool]] = []           # the table mode is legacy, the root table an address
         self._doubts: deque[tuple[int, int, Callable[[], Finding | None]]] = deque()
         self._walks: dict[tuple[int, int, int], frozenset[Outcome]] = {}
         self._contexts: dict[tuple[int, int], set[ContextView]] = {}
@@ -127,10 +126,10 @@ class World:
             self.horizon = (max(self.horizon, 0) + cycle) // 2
             self.memory.forget_before(self.horizon)
 
-    def control(self, cycle: int, enabled: bool, root_table: int, table_mode: int = 0) -> None:
-        """Translation enable, and the root table and its mode in force."""
+    def control(self, cycle: int, enabled: bool, root_table: int, *, admits: bool = True) -> None:
+        """Translation enable, and the root table in force; whether its mode and address let any DMA through."""
         self._enables.append((cycle, enabled))
-        self._modes.append((cycle, table_mode))
+        self._admits.append((cycle, admits))
         if not self._roots or self._roots[-1][1] != root_table:
             self._roots.append((cycle, root_table))
             self._forget_memo()
@@ -185,9 +184,9 @@ class World:
         return False in _values_in(self._enables, since, until) or not self._enables or since < self._enables[0][0]
 
     def blocks_all(self, since: int, until: int) -> bool:
-        """True if throughout the window the table mode was one that lets no request through."""
-        modes = _values_in(self._modes, since, until)
-        return bool(modes) and TranslationTableMode.LEGACY.value not in modes
+        """True if throughout the window the table mode or the root table was one that lets no request through."""
+        admits = _values_in(self._admits, since, until)
+        return bool(admits) and True not in admits
 
     def walks(self, table_pointer: int, iova: int, since: int, until: int) -> frozenset[Outcome]:
         """How a walk of this table could have ended; nothing for a table that no context entry named."""

@@ -7,9 +7,15 @@ from hw.spec.tables import PAGE_BITS
 from sim.model.memory import AccessError, Memory
 from sim.stories.fuzz_case import Case, Draw
 
-__all__ = ["DOMAINS", "MASKED", "MESSAGE_HPA", "QIE", "ROOT_PAGES", "SRTP", "STATUS_HPA", "TE", "Host"]
+__all__ = ["CONTEXT_PAGES", "DOMAINS", "FUNCTIONS", "INDICES", "MASKED", "MESSAGE_HPA", "QIE", "ROOT_PAGES", "SRTP",
+           "STATUS_HPA", "TABLES", "TE", "Host"]
 
 ROOT_PAGES = (0x10, 0x11)
+CONTEXT_PAGES = (0x12, 0x13)                    # of buses 0 and 1, in both root tables
+FUNCTIONS = (0x00, 0x01, 0x04, 0x07, 0x18)      # that a bus has
+TABLES = {5: (0x20, 0x21), 4: (0x22, 0x23), 3: (0x24, 0x25, 0x26), 2: (0x28, 0x29, 0x2A), 1: (0x2C, 0x2D, 0x2E, 0x2F)}
+"""Page numbers of the second-stage tables, by level."""
+INDICES = (0, 1, 0x0F7, 0x1FF)                  # that these have entries for
 STATUS_HPA, MESSAGE_HPA = 0x50000, 0x51000
 DOMAINS = 5
 MASKED = 1 << 31
@@ -53,6 +59,13 @@ class Host:
         except AccessError:
             return   # nobody will read it
 
+    def _word(self, hpa: int) -> int:
+        """Eight bytes of memory, as the host has left them."""
+        try:
+            return self._memory.read64(hpa)
+        except AccessError:
+            return 0
+
     def _play(self, requests: Sequence[list[int]]) -> None:
         self._case.requests += requests
         self._do("dma", len(requests))
@@ -93,7 +106,7 @@ class Host:
     def _root(self, draw: Draw, mode: int) -> None:
         which = draw.byte()
         self._mode, self._root_page = mode, ROOT_PAGES[which >> 7]
-        if which % 64 == 63:   # no address of the host; its low bits would be right
+        if which % 16 == 15:   # no address of the host; its low bits would be right
             self._root_page |= 1 << draw.of((self._case.straps["host_address_width"] - PAGE_BITS, 51))
         self._write("RTADDR", self._root_page << PAGE_BITS | mode << 10)
         self._global(self._command | SRTP, "RTPS", on=True)

@@ -40,13 +40,14 @@ def is_legal(descriptor, second_half, *, wide, table_mode, max_address_mask):
     number = descriptor[:4]
     legal = descriptor[9:12] == 0
     for each, places in RESERVED_BITS.items():
-        clear = ~Cat(descriptor[place] for place in places).any() & ~(wide & second_half.any())
+        clear = ~Cat(descriptor[place] for place in places).any()
         if each in (CONTEXT_CACHE, IOTLB):
             clear &= descriptor[4:6] != 0
         if each == IOTLB:
             clear &= (descriptor[4:6] != 3) | (descriptor[64:70] <= max_address_mask)
         legal &= (number != each) | clear
     exists = (number >= 1) & (number <= Mux(table_mode == ABORT, 9, 5))
+    legal &= (number == 9) | ~(wide & second_half.any())   # a page group response may carry data there
     return legal & exists & ((table_mode == LEGACY) | (table_mode == ABORT) & wide)
 
 

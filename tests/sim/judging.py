@@ -132,9 +132,9 @@ def store64(cycle, hpa, value):
     return exchange(cycle, hpa, value, operation=MemoryOperation.WRITE)
 
 
-def control(cycle, *, enabled=1, root=ROOT, mode=TranslationTableMode.LEGACY, latched=0):
+def control(cycle, *, enabled=1, root=ROOT, mode=TranslationTableMode.LEGACY, latched=0, root_invalid=0):
     return LoggedEvent(cycle, EventKind.CONTROL, hpa=root << 12, detail=encode(
-        ControlDetail, translation_enabled=enabled, latched=latched, translation_table_mode=mode))
+        ControlDetail, translation_enabled=enabled, latched=latched, translation_table_mode=mode, root_invalid=root_invalid))
 
 
 def broken(judge, *parts):

@@ -160,7 +160,7 @@ def test_messages_troubles_accesses_and_clients_are_told_in_words():
     assert read == {"hpa": 0x2000, "client": "INVALIDATION_QUEUE", "tag": 5, "detail": {"operation": "READ"}}
     control = encode(ControlDetail, translation_enabled=1, latched=1, translation_table_mode=TranslationTableMode.ABORT_DMA)
     assert said(EventKind.CONTROL, hpa=0x3000, detail=control) == {"hpa": 0x3000, "detail": {
-        "translation_enabled": 1, "latched": 1, "translation_table_mode": 3}}
+        "translation_enabled": 1, "latched": 1, "translation_table_mode": 3, "root_invalid": 0}}
 
 
 def test_json_lines_hold_one_event_each(tmp_path):

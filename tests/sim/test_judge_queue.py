@@ -316,22 +316,28 @@ def test_line_that_permits_nothing_must_go_with_its_invalidation():
 
 # --- the table mode ---
 
-def test_request_let_through_in_a_mode_that_blocks_all_breaks_nobody_gets_in():
-    abort = control(100, mode=TranslationTableMode.ABORT_DMA, latched=1)
+BLOCKS_ALL = [(dict(mode=TranslationTableMode.ABORT_DMA), FaultReason.DMA_ABORTED),
+              (dict(root_invalid=1), FaultReason.ROOT_POINTER_INVALID)]
+
+
+@pytest.mark.parametrize(("latched", "reason"), BLOCKS_ALL)
+def test_request_let_through_by_a_mode_or_a_root_table_that_blocks_all_breaks_nobody_gets_in(latched, reason):
+    latch = control(100, latched=1, **latched)
     quiet = {"declared": False}
     judge = judge_of(**quiet)
     judge.declare(DOMAIN_A, table_pointer=TABLE_A)
-    assert broken(judge, dma(10), dma(98), abort, blocked(120, reason=FaultReason.DMA_ABORTED)) == set()
+    assert broken(judge, dma(10), dma(98), latch, blocked(120, reason=reason)) == set()
     judge = judge_of(**quiet)
     judge.declare(DOMAIN_A, table_pointer=TABLE_A)
-    assert broken(judge, dma(10), abort, dma(120)) == {"L7"}
+    assert broken(judge, dma(10), latch, dma(120)) == {"L7"}
 
 
-def test_change_of_the_table_mode_during_the_handover_breaks_handover():
+@pytest.mark.parametrize(("latched", "reason"), BLOCKS_ALL)
+def test_a_mode_or_a_root_table_that_blocks_all_during_the_handover_breaks_handover(latched, reason):
     judge = judge_of(declared=False)
     judge.handover_begins(cycle=50)
-    assert broken(judge, blocked(10, reason=FaultReason.CONTEXT_NOT_PRESENT),
-                  control(100, mode=TranslationTableMode.ABORT_DMA, latched=1)) == {"L9"}
+    assert broken(judge, blocked(10, reason=FaultReason.CONTEXT_NOT_PRESENT), control(100, latched=1, **latched),
+                  blocked(120, reason=reason)) == {"L9"}
 
 
 def test_entry_of_another_device_is_no_matter_of_the_queue():

@@ -30,7 +30,7 @@ def test_abort_mode_takes_wide_descriptors_of_types_1_to_9_only():
     abort = TranslationTableMode.ABORT_DMA
     assert {check(each, mode=abort) for each in LEGAL} == {QueueError.BAD_WIDTH}
     assert {check(each, mode=abort, wide=True) for each in LEGAL} == {QueueError.NONE}
-    assert {check(kind | 1 << 127, mode=abort, wide=True, high=1) for kind in range(6, 10)} == {QueueError.NONE}
+    assert {check(kind | 1 << 127, mode=abort, wide=True) for kind in range(6, 10)} == {QueueError.NONE}
     assert {check(kind, mode=abort, wide=True) for kind in (0, *range(10, 16))} == {QueueError.BAD_TYPE}
 
 
@@ -52,8 +52,12 @@ def test_reserved_bits_are_these_and_no_others(good, reserved):
     assert wrong == set(reserved)
 
 
-def test_second_half_of_a_wide_descriptor_is_reserved():
+def test_second_half_of_a_wide_descriptor_is_reserved_in_every_type_but_the_page_group_response():
+    abort = TranslationTableMode.ABORT_DMA
     assert {check(each, wide=True, high=1 << 127) for each in LEGAL} == {QueueError.RESERVED_FIELD}
+    assert {check(each, mode=abort, wide=True, high=1) for each in (*LEGAL, 6, 7, 8)} == {QueueError.RESERVED_FIELD}
+    assert check(9, mode=abort, wide=True, high=(1 << 128) - 1) is QueueError.NONE
+    assert check(10, mode=abort, wide=True, high=1) is QueueError.BAD_TYPE
 
 
 def test_granularity_zero_and_more_pages_than_the_machine_can_name_are_reserved():

@@ -95,6 +95,21 @@ def test_root_table_takes_effect_with_its_command_and_translation_with_its_own()
     assert (host.read("GSTS", "TES"), device.dma(A, IOVA).hpa) == (0, IOVA)
 
 
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize(("width", "beyond"), [(52, 1 << 40), (52, 1 << 51), (39, 1 << 27)])
+def test_root_table_that_the_host_does_not_have_blocks_whatever_is_cached_until_another_is_set(width, beyond, stale):
+    device, host = machine(stale=stale, straps=straps(host_address_width=width))
+    assert device.dma(A, IOVA).status is Status.OK
+    host.write("RTADDR", RTA=beyond | ROOT)
+    assert device.dma(A, IOVA).status is Status.OK
+    host.write("GCMD", SRTP=1, TE=1)
+    assert device.dma(A, IOVA).fault_reason is FaultReason.ROOT_POINTER_INVALID
+    assert (host.read("FRCD", "FR"), host.read("GSTS", "RTPS"), device.protocol_errors) == (0x30, 1, [])
+    host.write("RTADDR", RTA=ROOT)
+    host.write("GCMD", SRTP=1, TE=1)
+    assert device.dma(A, IOVA).status is Status.OK
+
+
 @pytest.mark.parametrize("fields", [{"SRTP": 1}, {"QIE": 1}, {"TE": 1, "QIE": 1, "SRTP": 1}, {"TE": 1, "WBF": 1}])
 def test_more_than_one_change_at_a_time_is_a_protocol_error_and_does_nothing(fields):
     device, host = machine()

@@ -178,8 +178,9 @@ def test_status_that_memory_refuses_is_counted_and_the_wait_completes():
 
 @pytest.mark.parametrize(("fields", "sentence"), [
     (dict(tail=1), "queue turned on with IQT not zero"),
-    (dict(page=QUEUE + 1, size=1), "not aligned to its size"),
     (dict(page=1 << 40), "out of reach"),
+    (dict(page=(1 << 40) - 1, size=1), "out of reach"),
+    (dict(page=(1 << 40) - 0x7F, size=7), "out of reach"),
 ])
 def test_queue_is_not_turned_on_where_it_cannot_work(fields, sentence):
     device, host = machine()
@@ -188,6 +189,14 @@ def test_queue_is_not_turned_on_where_it_cannot_work(fields, sentence):
     host.write("GCMD", TE=1, QIE=1)
     assert host.read("GSTS", "QIES") == 0
     assert sentence in device.protocol_errors[0]
+
+
+@pytest.mark.parametrize(("page", "size"), [(QUEUE + 1, 1), (QUEUE + 3, 7), ((1 << 40) - 0x80, 7), ((1 << 40) - 1, 0)])
+def test_queue_need_not_be_aligned_to_its_size_and_may_end_where_addresses_end(page, size):
+    device, host = machine()
+    host.write("IQA", IQA=page, QS=size)
+    host.write("GCMD", TE=1, QIE=1)
+    assert (host.read("GSTS", "QIES"), device.protocol_errors) == (1, [])
 
 
 def test_queue_is_not_turned_on_while_an_invalidation_by_registers_is_pending():

@@ -78,7 +78,8 @@ def machine(*, root=None, context=None, leaf=None, level=1, top=4, limit=1 << 52
 
 def ask(memory, access=READ, *, iova=IOVA, source_id=SOURCE, strap=None, **options):
     own = {name: options.pop(name) for name in ("kind", "pasid_present", "length_bytes") if name in options}
-    return translate(memory, root_table=ROOT, straps=strap or straps(), request=Request(source_id, iova, access, **own), **options)
+    request = Request(source_id, iova, access, **own)
+    return translate(memory, straps=strap or straps(), request=request, **dict(root_table=ROOT) | options)
 
 
 def reason(memory, access=READ, **options):
@@ -160,6 +161,12 @@ BY_REASON = [
     (FaultReason.ROOT_POINTER_INVALID, {}, dict(translation_table_mode=1)),
     (FaultReason.ROOT_POINTER_INVALID, {}, dict(translation_table_mode=2)),
     (FaultReason.DMA_ABORTED, {}, dict(translation_table_mode=3)),
+    (FaultReason.ROOT_POINTER_INVALID, {}, dict(root_table=1 << 40 | ROOT)),
+    (FaultReason.ROOT_POINTER_INVALID, {}, dict(root_table=1 << 51 | ROOT)),
+    (FaultReason.ROOT_POINTER_INVALID, {}, dict(root_table=1 << 27 | ROOT, strap=straps(host_address_width=39))),
+    (FaultReason.ROOT_POINTER_INVALID, {}, dict(root_table=1 << 40, pasid_present=True, iova=0xFEE0_0000)),
+    (FaultReason.DMA_ABORTED, {}, dict(root_table=1 << 40, translation_table_mode=3)),
+    (FaultReason.ROOT_NOT_PRESENT, {}, dict(root_table=(1 << 27) - 1, strap=straps(host_address_width=39))),
     (FaultReason.PASID_IN_LEGACY_MODE, {}, dict(pasid_present=True)),
 ]
 
@@ -241,6 +248,13 @@ def test_interrupt_is_passed_on_in_every_table_mode_but_not_with_a_pasid(mode):
     dword = dict(access=WRITE, iova=0xFEE0_1000, length_bytes=4, translation_table_mode=mode)
     assert ask(machine(), **dword).status is Status.INTERRUPT
     assert ask(machine(), **dword, pasid_present=True).status is Status.BLOCKED
+
+
+def test_root_table_that_the_host_does_not_have_is_not_read_blocks_no_interrupt_and_its_faults_are_recorded():
+    result = ask(machine(), root_table=1 << 40 | ROOT)
+    assert (result.status, result.recorded, result.steps) == (Status.BLOCKED, True, ())
+    assert ask(machine(), WRITE, iova=0xFEE0_1000, length_bytes=4, root_table=1 << 40).status is Status.INTERRUPT
+    assert ask(machine(), root_table=1 << 40, translation_enabled=False).hpa == IOVA
 
 
 def test_aborted_dma_is_never_recorded_and_reads_no_table():

@@ -87,6 +87,7 @@ def queue_story():
         (40, EventKind.QUEUE_ERROR, {"tag": QueueTrouble.QUEUE_ERROR, "detail": QueueError.BAD_TYPE}),
         (45, EventKind.MESSAGE, {"hpa": 0xFEE0_1000, "tag": MessageKind.FAULT_EVENT, "detail": 0x42}),
         (50, EventKind.CONTROL, {"detail": abort}),
+        (55, EventKind.CONTROL, {"detail": encode(ControlDetail, translation_enabled=1, root_invalid=1)}),
     )
 
 
@@ -101,7 +102,7 @@ def test_queue_is_shown_in_words(tmp_path):
     assert changes(path, "machine.queue_error") == [(0, "-"), (35, "TIME_OUT,00:02.0"), (40, "QUEUE_ERROR,BAD_TYPE")]
     assert changes(path, "machine.message") == [(0, "-"), (45, "FAULT_EVENT,data=0x42,hpa=0xfee01000")]
     assert changes(path, "machine.update") == [(0, "-"), (13, "WRITE,hpa=0x3000")]
-    assert changes(path, "machine.translation") == [(0, "off"), (50, "ABORT_DMA")]
+    assert changes(path, "machine.translation") == [(0, "off"), (50, "ABORT_DMA"), (55, "ROOT_INVALID")]
 
 
 @pytest.fixture

@@ -62,8 +62,8 @@ class Bench:
         self.ready = {name: itertools.repeat(True) for name in OUTPUTS}
         self.offers = itertools.repeat(True)
         self.begins = {}  # cycle: invalidation
+        self.flips = set()  # cycles from which on the colour is the other one
         self.fills = {}  # cycle: (port name, payload)
-        self._flip = False
 
     async def prepare(self, ctx, *, devices=DEVICES, lines=LINES):
         """Translation on, both caches filled, the pipeline idle."""
@@ -77,12 +77,11 @@ class Bench:
 
     async def step(self, ctx):
         dut = self.dut
-        if self._flip:
+        if self.cycle in self.flips:
             ctx.set(dut.invalidation.colour, 1 - ctx.get(dut.invalidation.colour))
         begun = self.begins.get(self.cycle)
-        self._flip = begun is not None
-        ctx.set(dut.invalidation.begin, self._flip)
-        if self._flip:
+        ctx.set(dut.invalidation.begin, begun is not None)
+        if begun is not None:
             put(ctx, dut.invalidation.payload, begun)
         fills = dict(self.fills.get(self.cycle, []))
         for name in ("context_fill", "iotlb_fill"):

@@ -134,9 +134,8 @@ def invalidation(kind, granularity=Granularity.GLOBAL, **fields):
 
 
 async def begin(ctx, port, value):
-    """Spend one cycle in which an invalidation begins; the colour flips in the next, as the invalidator does it."""
+    """Spend one cycle in which an invalidation begins. The colour stays: only a fence changes it."""
     put(ctx, port.payload, value)
     ctx.set(port.begin, 1)
     await ctx.tick()
     ctx.set(port.begin, 0)
-    ctx.set(port.colour, 1 - ctx.get(port.colour))

@@ -38,8 +38,8 @@ def evaluate(check, **inputs):
     return seen[0]
 
 
-def settled(asked, *, enabled=1, mode=0, machine=STRAPS_DEFAULT):
-    control = encode(UnitControl, translation_enabled=enabled, translation_table_mode=mode)
+def settled(asked, *, enabled=1, mode=0, root_invalid=0, machine=STRAPS_DEFAULT):
+    control = encode(UnitControl, translation_enabled=enabled, translation_table_mode=mode, root_invalid=root_invalid)
     result = evaluate(
         settled_without_context, request=(DmaRequest, asked), control=(UnitControl, control), straps=(Straps, machine)
     )
@@ -91,6 +91,21 @@ BLOCKING_MODES = {
 def test_a_root_table_of_another_mode_blocks_every_dma_whatever_else_is_wrong(iova, pasid_present, mode):
     asked = request(iova=iova, access=Access.WRITE, pasid_present=pasid_present)
     assert settled(asked, mode=mode) == blocked(BLOCKING_MODES[mode])
+
+
+@pytest.mark.parametrize("pasid_present", [0, 1])
+@pytest.mark.parametrize("iova", [0x1000, 0xFEE0_0000, 1 << 60])
+@pytest.mark.parametrize("mode", TranslationTableMode)
+def test_a_root_table_that_the_host_does_not_have_blocks_every_dma_unless_the_mode_aborts_it(mode, iova, pasid_present):
+    asked = request(iova=iova, access=Access.WRITE, pasid_present=pasid_present)
+    reason = BLOCKING_MODES.get(mode, FaultReason.ROOT_POINTER_INVALID)
+    assert settled(asked, mode=mode, root_invalid=1) == blocked(reason)
+
+
+def test_a_root_table_that_the_host_does_not_have_lets_interrupts_pass_and_means_nothing_while_translation_is_off():
+    interrupt = request(iova=0xFEE0_0000, access=Access.WRITE, length_bytes=4)
+    assert settled(interrupt, root_invalid=1) == INTERRUPT
+    assert settled(request(iova=0x1000), root_invalid=1, enabled=0) == PASSED
 
 
 @pytest.mark.parametrize("mode", TranslationTableMode)

@@ -135,17 +135,28 @@ def test_each_reserved_bit_must_be_zero_and_no_other(number):
     assert set(errors(*(sample | 1 << bit for bit in sorted(others)))) <= {QueueError.NONE}
 
 
+@pytest.mark.parametrize(
+    ("number", "mode"), [*((number, LEGACY) for number in range(1, 6)), *((number, ABORT) for number in range(1, 9))]
+)
+def test_the_second_half_of_a_wide_descriptor_must_be_zero(number, mode):
+    bits = [{"descriptor": EVERY_TYPE[number], "second_half": 1 << bit} for bit in range(128)]
+    assert set(errors(*bits, wide=1, table_mode=mode)) == {QueueError.RESERVED_FIELD}
+    assert errors(EVERY_TYPE[number], wide=1, table_mode=mode) == [QueueError.NONE]
+
+
 @pytest.mark.parametrize("number", LEGAL)
-def test_the_second_half_of_a_wide_descriptor_must_be_zero(number):
-    sample = LEGAL[number][0]
-    bits = [{"descriptor": sample, "second_half": 1 << bit} for bit in range(128)]
-    assert set(errors(*bits, wide=1)) == {QueueError.RESERVED_FIELD}
+def test_in_a_narrow_queue_there_is_no_second_half(number):
+    assert errors({"descriptor": LEGAL[number][0], "second_half": 1}) == [QueueError.NONE]
 
 
 @pytest.mark.parametrize("number", [6, 7, 8, 9])
 def test_fields_of_types_without_effect_are_not_looked_at(number):
     ones = typed(number, low=0xFFFF_FFFF_FFFF_F1F0, high=(1 << 64) - 1)
-    question = {"descriptor": ones, "second_half": (1 << 128) - 1}
+    assert errors(ones, wide=1, table_mode=ABORT) == [QueueError.NONE]
+
+
+def test_a_page_group_response_has_data_in_its_second_half():
+    question = {"descriptor": typed(9), "second_half": (1 << 128) - 1}
     assert errors(question, wide=1, table_mode=ABORT) == [QueueError.NONE]
 
 
@@ -166,6 +177,7 @@ def test_of_several_causes_the_first_in_order_is_the_one():
     assert errors(bad_type, table_mode=SCALABLE) == [QueueError.BAD_WIDTH]
     assert errors(bad_type) == [QueueError.BAD_TYPE]
     assert errors(bad_field | 1 << 9) == [QueueError.BAD_TYPE]
+    assert errors({"descriptor": bad_type, "second_half": 1}, wide=1) == [QueueError.BAD_TYPE]
 
 
 @pytest.mark.parametrize("size_log2", range(8))

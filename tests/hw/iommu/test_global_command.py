@@ -24,7 +24,7 @@ UNSUPPORTED = [1 << bit for bit in (23, 24, 25, 27, 28, 29)]   # CFI, SIRTP, IRE
 def test_the_root_table_takes_effect_with_srtp_and_not_before():
     async def testbench(bench):
         control = bench.dut.control
-        await bench.write(RTADDR, 0x7FFA_BCDE_F012_3000, 8)   # beyond 52 bits nothing is latched
+        await bench.write(RTADDR, 0x000A_BCDE_F012_3000, 8)
         assert bench.ctx.get(control.root_table) == 0
         await bench.write(GCMD, SRTP)
         assert bench.ctx.get(control.root_table) == 0xAB_CDEF_0123
@@ -40,6 +40,29 @@ def test_the_root_table_takes_effect_with_srtp_and_not_before():
         await bench.nothing_offered()      # without ESRTPS it is software that invalidates
         assert bench.errors() == 0
     run_registers(testbench)
+
+
+@pytest.mark.parametrize(("width", "address", "invalid"), [
+    (52, 0x000F_FFFF_FFFF_F000, 0), (52, 1 << 52 | 0x5000, 1), (52, 1 << 63 | 0x5000, 1),
+    (39, 0x0000_007F_FFFF_F000, 0), (39, 1 << 39 | 0x5000, 1), (39, 1 << 51, 1), (39, 1 << 63, 1),
+    (32, 0x0000_0000_FFFF_F000, 0), (32, 1 << 32, 1),
+])
+def test_a_root_table_beyond_the_host_address_width_is_latched_as_invalid_and_the_one_before_it_stays(width, address, invalid):
+    async def testbench(bench):
+        control = bench.dut.control
+        await bench.write(RTADDR, 0x7000, 8)
+        await bench.write(GCMD, SRTP)
+        await bench.write(RTADDR, address | 3 << 10, 8)
+        assert (bench.ctx.get(control.root_invalid), bench.ctx.get(control.root_table)) == (0, 7)
+        await bench.write(GCMD, SRTP)
+        assert bench.ctx.get(control.root_invalid) == invalid
+        assert bench.ctx.get(control.root_table) == (7 if invalid else address >> 12)
+        assert bench.ctx.get(control.translation_table_mode) == TranslationTableMode.ABORT_DMA
+        assert (await bench.read(GSTS), bench.errors()) == (SRTP, 0)
+        await bench.write(RTADDR, 0x8000, 8)
+        await bench.write(GCMD, SRTP)
+        assert (bench.ctx.get(control.root_invalid), bench.ctx.get(control.root_table)) == (0, 8)
+    run_registers(testbench, host_address_width=width)
 
 
 def test_translation_is_switched_by_level_with_or_without_a_root():
@@ -180,30 +203,41 @@ def test_srtp_waits_for_the_invalidation_that_software_asked_for():
     run_registers(testbench, esrtps=1)
 
 
+async def control_events(bench, *values):
+    """Write values to GCMD and look at the cycle in which each write is accepted, and at the ones behind it."""
+    log = []
+    ctx, event = bench.ctx, bench.dut.events[0]
+    for value in values:
+        ctx.set(bench.dut.accesses.payload, access_of(GCMD, write=value))
+        assert ctx.get(event.valid) == 0
+        ctx.set(bench.dut.accesses.valid, 1)
+        ctx.set(bench.dut.replies.ready, 1)
+        if ctx.get(event.valid):
+            payload = ctx.get(event.payload)
+            log.append((payload.kind, payload.hpa, payload.detail))
+        await ctx.tick()
+        ctx.set(bench.dut.accesses.valid, 0)
+        for _ in range(4):
+            assert ctx.get(event.valid) == 0
+            await ctx.tick()
+        ctx.set(bench.dut.replies.ready, 0)
+    return log
+
+
 def test_changes_of_control_are_events_in_the_cycle_of_the_write():
     async def testbench(bench):
-        log = []
-
-        async def write(value):
-            """Write GCMD and look at the cycle in which the write is accepted, and at the ones behind it."""
-            ctx, event = bench.ctx, bench.dut.events[0]
-            ctx.set(bench.dut.accesses.payload, access_of(GCMD, write=value))
-            assert ctx.get(event.valid) == 0
-            ctx.set(bench.dut.accesses.valid, 1)
-            ctx.set(bench.dut.replies.ready, 1)
-            if ctx.get(event.valid):
-                payload = ctx.get(event.payload)
-                log.append((payload.kind, payload.hpa, payload.detail))
-            await ctx.tick()
-            ctx.set(bench.dut.accesses.valid, 0)
-            for _ in range(4):
-                assert ctx.get(event.valid) == 0
-                await ctx.tick()
-            ctx.set(bench.dut.replies.ready, 0)
-
         await bench.write(RTADDR, 0x1234_5C00, 8)
-        for value in (SRTP, TE, TE, TE | SRTP, TE | UNSUPPORTED[3], TE | QIE, QIE, QIE):
-            await write(value)
+        log = await control_events(bench, SRTP, TE, TE, TE | SRTP, TE | UNSUPPORTED[3], TE | QIE, QIE, QIE)
         # the mode that is latched stands above "enabled" and "latched"
         assert log == [(EventKind.CONTROL, 0x1234_5000, 0b1100 | detail) for detail in (0b10, 0b01, 0b11, 0b00)]
+    run_registers(testbench)
+
+
+def test_a_root_table_that_is_no_address_is_told_so_with_the_one_that_stays():
+    async def testbench(bench):
+        await bench.write(RTADDR, 0x1234_5000, 8)
+        assert await control_events(bench, SRTP) == [(EventKind.CONTROL, 0x1234_5000, 0b10)]
+        await bench.write(RTADDR, 1 << 52 | 0x5000, 8)
+        assert await control_events(bench, SRTP, TE) == [
+            (EventKind.CONTROL, 0x1234_5000, 0b10000 | detail) for detail in (0b10, 0b01)]
     run_registers(testbench)

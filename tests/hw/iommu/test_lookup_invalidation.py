@@ -1,7 +1,8 @@
 # amaranth: UnusedElaboratable=no
-"""What an invalidation changes for lookups at full rate: from which cycle on, for which requests, under which colour.
+"""What an invalidation changes for lookups at full rate: from which cycle on, and for which requests.
 
-A request is compared in the cycle after its acceptance; what holds is a matter of that cycle and the cycle of `begin`.
+A request is compared in the cycle after its acceptance; what holds is a matter of that cycle and the cycle of `begin`. The
+colour is a matter of that cycle alone.
 """
 
 import itertools
@@ -17,6 +18,7 @@ from tests.hw.iommu.request_path import SMALL, context_fill, invalidation, iotlb
 READ_ONLY = request(source_id=KNOWN, iova=0x11_000)
 IN_2M = request(source_id=KNOWN, iova=0x2AA_000)
 OF_OTHER = request(source_id=OTHER, iova=0x12_000)
+PREPARED = len(LINES) + 2  # cycles until the caches are filled
 SETTLE = 12  # cycles before `begin`; the pipeline is full by then
 
 
@@ -132,14 +134,21 @@ def test_what_caching_mode_cached_is_gone_at_once_by_the_ordinary_invalidations(
         simulate(bench.dut, run)
 
 
-def test_the_colour_changes_with_what_a_lookup_sees():
+@pytest.mark.parametrize("flips", [(), (-4,), (0,), (1,), (9,), (-4, 2, 3, 9)])
+def test_a_request_carries_the_colour_that_stood_in_its_compare_cycle_wherever_an_invalidation_begins(flips):
+    """`flips` are counted from the cycle of begin."""
     bench = Bench()
 
     async def run(ctx):
-        begun = await invalidate_under_load(ctx, bench, invalidation("IOTLB"), [HIT])
-        colours = {answer.transaction.request.tag: answer.transaction.colour for _, answer in bench.left["answers"]}
-        colours |= {walk.transaction.request.tag: walk.transaction.colour for _, walk in bench.left["walk_requests"]}
-        assert colours == {tag: int(cycle > begun) for tag, cycle in compared(bench).items()}
+        bench.flips = {PREPARED + SETTLE + flip for flip in flips}
+        begun = await invalidate_under_load(ctx, bench, invalidation("IOTLB"), [HIT, STRANGER])
+        assert begun == PREPARED + SETTLE
+        left = [each.transaction for name in ("answers", "walk_requests") for _, each in bench.left[name]]
+        left += [transaction for _, transaction in bench.left["context_requests"]]
+        colours = {transaction.request.tag: transaction.colour for transaction in left}
+        assert colours == {
+            tag: sum(flip <= cycle for flip in bench.flips) % 2 for tag, cycle in compared(bench).items()
+        }
 
     simulate(bench.dut, run)
 

@@ -49,8 +49,8 @@ def test_the_queue_is_switched_by_level_and_reads_off_only_when_it_has_been_drai
 
 @pytest.mark.parametrize(("register", "value"), [
     (IQT, 0x10),                                         # the tail must be 0
-    (IQA, 1 << 52), (IQA, 1 << 63),                      # beyond 52 bits
-    (IQA, 0x1_0000_1000 | 1), (IQA, 0x4000_1000 | 7), (IQA, 0x4004_0000 | 7),   # 8 KiB and 512 KiB, not aligned to it
+    (IQA, 1 << 52), (IQA, 1 << 63),                      # it begins beyond 52 bits
+    (IQA, 0xF_FFFF_FFFF_F000 | 1), (IQA, 0xF_FFFF_FFF8_1000 | 7), (IQA, 0xFFFF_FFFF_FFFF_F000 | 7),   # it ends there
 ])
 def test_a_queue_that_cannot_be_is_not_switched_on(register, value):
     async def testbench(bench):
@@ -65,10 +65,11 @@ def test_a_queue_that_cannot_be_is_not_switched_on(register, value):
 
 
 @pytest.mark.parametrize("size_log2", range(8))
-def test_a_queue_of_any_size_is_switched_on_where_it_is_aligned_to_its_size(size_log2):
+@pytest.mark.parametrize("at", [0, 0x1000, 0x4000_3000, "the end of 52 bits"])
+def test_a_queue_of_any_size_is_switched_on_at_any_page_if_it_ends_within_52_bits(at, size_log2):
     async def testbench(bench):
         queue = bench.dut.queue
-        base = 3 * (4096 << size_log2)
+        base = (1 << 52) - (4096 << size_log2) if isinstance(at, str) else at
         await bench.write(IQA, base | size_log2, 8)
         await bench.write(GCMD, QIE)
         assert (bench.errors(), await bench.read(GSTS)) == (0, QIE)

@@ -46,7 +46,8 @@ def test_messages_troubles_and_register_accesses_keep_their_numbers():
     assert [kind.name for kind in sorted(MessageKind)][:3] == ["STATUS", "FAULT_EVENT", "INVALIDATION_EVENT"]
     assert [trouble.name for trouble in sorted(QueueTrouble)] == ["QUEUE_ERROR", "TIME_OUT", "COMPLETION_ERROR"]
     assert rows(RegisterAccess) == [("write", 0, 0), ("wide", 1, 1), ("error", 2, 2), ("violation", 3, 3)]
-    assert rows(ControlDetail) == [("translation_enabled", 0, 0), ("latched", 1, 1), ("translation_table_mode", 3, 2)]
+    assert rows(ControlDetail) == [
+        ("translation_enabled", 0, 0), ("latched", 1, 1), ("translation_table_mode", 3, 2), ("root_invalid", 4, 4)]
 
 
 def test_verdicts_and_the_counters_of_the_engine_are_numbered_alike():

@@ -1,9 +1,12 @@
 // The lists behind dma_player.sv: requests to play once, requests to cycle through beside them, and the replies as they came.
 //
 // What is to be played once goes first; the cycle fills the cycles that are left, at most one request in `gap` cycles.
-// Tags are given here, in rotation: a request waits until the next one is free.
+// Tags are given here, in rotation: a request waits until the next one is free. So are the cycles of the retires: each a
+// random time after its reply, from a seed, in whatever order that makes.
 #include <cstdint>
 #include <cstring>
+#include <map>
+#include <random>
 #include <vector>
 
 namespace {
@@ -45,6 +48,9 @@ size_t limit = kTags;
 unsigned next_tag = 0;
 uint64_t gap = 1;
 uint64_t since_cycled = 0;
+std::multimap<uint64_t, bool> retires;      // colours not handed back yet, by the cycle from which on they may be
+uint64_t longest_retire = 0;
+std::mt19937_64 retire_random;
 
 bool send(uint32_t* payload, Words words, bool cycled, size_t index) {
     for (unsigned bit = 0; bit < kTagBits; ++bit) {
@@ -91,7 +97,8 @@ unsigned char dma_player_next(uint32_t* payload) {
     return send(payload, cycle_requests[index], true, index);
 }
 
-void dma_player_reply(const uint32_t* payload) {
+void dma_player_reply(const uint32_t* payload, unsigned char colour, uint64_t cycle) {
+    retires.emplace(cycle + (longest_retire ? retire_random() % (longest_retire + 1) : 0), colour);
     Owner& owner = owners[payload[0] & (kTags - 1)];
     if (!owner.busy) {
         answered = SIZE_MAX;  // a reply that nobody waits for: Python sees an impossible count
@@ -108,6 +115,17 @@ void dma_player_reply(const uint32_t* payload) {
     ++answered;
 }
 
+// The next colour that is handed back in this cycle; false if none is.
+unsigned char dma_player_retire(uint64_t cycle, unsigned char* colour) {
+    const auto first = retires.begin();
+    if (first == retires.end() || first->first > cycle) return 0;
+    *colour = first->second;
+    retires.erase(first);
+    return 1;
+}
+
+void dma_player_reset() { retires.clear(); }
+
 unsigned char dma_player_idle() { return in_flight == 0 && next_request >= requests.size() && cycle_requests.empty(); }
 
 // --- the face for Python ---------------------------------------------------------------------------------------------
@@ -123,6 +141,12 @@ void dma_player_load(const uint32_t* words, uint64_t count, uint64_t outstanding
     seen_of.clear();
     next_request = answered = in_flight = next_cycled = 0;
     limit = outstanding < kTags ? outstanding : kTags;
+}
+
+// Retire each reply from now on up to so many cycles late.
+void dma_player_retire_late(uint64_t most, uint64_t seed) {
+    longest_retire = most;
+    retire_random.seed(seed);
 }
 
 // Play this too. Returns the index of the first.

@@ -1,7 +1,8 @@
 // Plays a list of DMA requests into the unit, as many in flight as it may, and keeps every reply.
 //
 // The list and the replies are in dma_player.cpp, loaded and read from Python (sim/player.py); Python wakes when
-// `idle` rises, not on cycles.  A reply is retired in the cycle after it was taken: there is no memory access behind it.
+// `idle` rises, not on cycles.  A reply is retired in the cycle after it was taken, as there is no memory access behind it;
+// or later, as if there were.
 module dma_player #(
     parameter REQUEST_BITS = 130,
     parameter REPLY_BITS = 148
@@ -21,10 +22,15 @@ module dma_player #(
     output logic                    idle
 );
     import "DPI-C" function bit dma_player_next(output bit [REQUEST_BITS-1:0] payload);
-    import "DPI-C" function void dma_player_reply(input bit [REPLY_BITS-1:0] payload);
+    import "DPI-C" function void dma_player_reply(
+        input bit [REPLY_BITS-1:0] payload, input bit colour, input longint unsigned now);
+    import "DPI-C" function bit dma_player_retire(input longint unsigned now, output bit colour);
+    import "DPI-C" function void dma_player_reset();
     import "DPI-C" function bit dma_player_idle();
 
     bit [REQUEST_BITS-1:0] next_payload;
+    bit                    next_colour;
+    longint unsigned       now;     // cycles since the reset
 
     // A retire still on offer holds the next reply back.
     assign reply_ready = !retire_valid || retire_ready;
@@ -34,13 +40,15 @@ module dma_player #(
             request_valid <= 0;
             retire_valid  <= 0;
             idle          <= 1;
+            now           <= 0;
+            dma_player_reset();
         end else begin
-            if (retire_ready)
-                retire_valid <= 0;
-            if (reply_valid && reply_ready) begin
-                dma_player_reply(reply_payload);
-                retire_valid   <= 1;
-                retire_payload <= reply_colour;
+            now <= now + 1;
+            if (reply_valid && reply_ready)
+                dma_player_reply(reply_payload, reply_colour, now);
+            if (!retire_valid || retire_ready) begin
+                retire_valid   <= dma_player_retire(now, next_colour);
+                retire_payload <= next_colour;
             end
             if (!request_valid || request_ready) begin
                 request_valid   <= dma_player_next(next_payload);

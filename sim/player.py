@@ -186,9 +186,13 @@ class DmaPlayer:
             await self._bench.pause(min(poll_cycles, 4 * len(requests) + 20))
         return self.replies(0, len(requests))
 
-    def start(self, *, outstanding: int = 1024) -> None:
-        """Forget everything; nothing may be in flight. From now on requests can be posted and cycled."""
+    def start(self, *, outstanding: int = 1024, retire_delay: int = 0, seed: int = 1) -> None:
+        """Forget everything; nothing may be in flight. From now on requests can be posted and cycled.
+
+        A reply is retired in the cycle after it came, or up to `retire_delay` cycles later, at random from the seed.
+        """
         self._call["load"](None, 0, outstanding)
+        self._call["retire_late"](retire_delay, seed)
         self._played = 0
 
     def post(self, requests: Sequence[PlayedRequest]) -> int:
@@ -243,6 +247,7 @@ class DmaPlayer:
 _POINTER, _U64, _FLAG = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint8
 _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "load": (None, (_POINTER, _U64, _U64)),
+    "retire_late": (None, (_U64, _U64)),
     "append": (_U64, (_POINTER, _U64)),
     "cycle": (None, (_POINTER, _U64, _POINTER, _U64)),
     "answered": (_U64, ()),

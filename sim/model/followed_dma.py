@@ -1,4 +1,5 @@
-"""The DMA of an event log: is each answer in its set, and what is recorded of it? Ours."""
+"""The DMA of an event log: is each answer in its set, what is recorded of it, and is its access over when it must be? Ours."""
+import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from sim.model.translate import Request
 
 __all__ = ["FollowedDma"]
 
-_STATUS, _SIZE, _REASON = (field(ReplyDetail, name) for name in ("status", "page_size", "fault_reason"))
+_STATUS, _SIZE, _REASON, _COLOUR = (field(ReplyDetail, name) for name in ("status", "page_size", "fault_reason", "colour"))
 _STATUSES, _SIZES, _ACCESSES = tuple(Status), tuple(PageSize), tuple(Access)
 _REASONS = {reason.value: reason for reason in FaultReason}
 _SETTLE_CYCLES = 2     # in which a request that was accepted may not be looked up yet
@@ -30,7 +31,10 @@ class _Dma(NamedTuple):
 
 
 class FollowedDma:
-    """Follows REQUEST, REPLY and FAULT events.
+    """Follows REQUEST, REPLY, FAULT and RETIRE events.
+
+    A retire names the colour of a reply, and no more: it is taken for that of the oldest request of the colour, so that
+    whatever is left then is left for certain.
 
     Parameters
     ----------
@@ -57,6 +61,7 @@ class FollowedDma:
         self._complain = complain
         self._accepted = 0
         self._outstanding: dict[int, _Dma] = {}
+        self._accessing: tuple[list[tuple[int, int, _Dma]], ...] = ([], [])   # by colour: answered, not retired; heaps by age
         self._blocked: tuple[_Dma, FaultReason, Answer] | None = None   # whose FAULT must come in this cycle
         self.replies = 0
         self.reasons: Counter[FaultReason] = Counter()
@@ -81,6 +86,7 @@ class FollowedDma:
             return
         self.replies += 1
         detail = event.detail
+        heapq.heappush(self._accessing[_COLOUR.get(detail)], (dma.accepted, dma.number, dma))
         status, size, reason = _STATUSES[_STATUS.get(detail)], _SIZES[_SIZE.get(detail)], _REASON.get(detail)
         now = self._permitted.now(dma.request)
         if status is Status.BLOCKED:
@@ -101,6 +107,14 @@ class FollowedDma:
                    for each in answers):
             self._complain(f"{_words(dma)} was answered {status.name} {hpa:#x}, {size.name}, domain {domain_id:#x}; "
                            f"permitted: {_list(answers)}")
+
+    def retire(self, event: LoggedEvent) -> None:
+        """A RETIRE event: the memory access of one reply is over."""
+        waiting = self._accessing[event.detail & 1]
+        if waiting:
+            heapq.heappop(waiting)
+        else:
+            self._complain(f"colour {event.detail & 1} was handed back, and no reply has it")
 
     def fault(self, event: LoggedEvent) -> None:
         """A FAULT event, which follows its reply in the same cycle."""
@@ -136,11 +150,17 @@ class FollowedDma:
             self._complain(f"{_words(self._blocked[0])} was blocked with {self._blocked[1].name}, and no fault raised")
             self._blocked = None
 
-    def drained(self, begun: int, what: object) -> None:
-        """An invalidation that began in cycle `begun` is complete: what was looked up before it has been answered."""
+    def completed(self, begun: int, what: object, *, drain_begun: int | None) -> None:
+        """An invalidation that began in cycle `begun` is complete: what was looked up before it has been answered.
+
+        What was looked up before the last one with a drain, if there was one, has also been retired.
+        """
         for dma in self._outstanding.values():
             if dma.accepted < begun - _SETTLE_CYCLES:
                 self._complain(f"{what} is complete, and {_words(dma)} is not answered")
+        for waiting in self._accessing:
+            if drain_begun is not None and waiting and waiting[0][0] < drain_begun - _SETTLE_CYCLES:
+                self._complain(f"{what} is complete and was to drain, and {_words(waiting[0][2])} is not retired")
 
     def finish(self) -> None:
         """The log has ended."""

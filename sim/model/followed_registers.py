@@ -89,19 +89,16 @@ class FollowedRegisters:
 
     # --- accesses ---
 
-    def access(self, cycle: int, offset: int, tag: int, value: int) -> list[str]:
-        """A REGISTER event. Returns the commands that a write carried: "GCMD", "CCMD", "IOTLB"."""
+    def access(self, cycle: int, offset: int, tag: int, value: int) -> None:
+        """A REGISTER event."""
         width = 8 if tag & _WIDE else 4
         refused = self._refused(offset, width)
         if refused != bool(tag & _ERROR):
             self._complain(f"access of {width} bytes at {offset:#x} was {'refused' if tag & _ERROR else 'permitted'}")
-            return []
-        if refused:
-            return []
-        if tag & _WRITE:
-            return self._write(cycle, offset, width, value, bool(tag & _VIOLATION))
-        self._read(offset, width, value)
-        return []
+        elif not refused and tag & _WRITE:
+            self._write(cycle, offset, width, value, bool(tag & _VIOLATION))
+        elif not refused:
+            self._read(offset, width, value)
 
     def _refused(self, offset: int, width: int) -> bool:
         try:
@@ -155,7 +152,7 @@ class FollowedRegisters:
                     mask |= _IP << 32 * dword
         return mask
 
-    def _write(self, cycle: int, offset: int, width: int, value: int, violation: bool) -> list[str]:
+    def _write(self, cycle: int, offset: int, width: int, value: int, violation: bool) -> None:
         name = self.file.name_at(offset)
         if name is not None and (broken_rule(self.file, name, value) is not None) != violation:
             for each in self._ending():
@@ -175,11 +172,8 @@ class FollowedRegisters:
                 self.messages.cause_gone(kind)
         self.messages.note_versions(cycle)
         self.messages.collect(cycle)
-        if not obeyed:
-            return []
-        for command in commands:
+        for command in commands if obeyed else []:
             self._command(command, value)
-        return commands
 
     def _obeys(self, name: str | None, value: int) -> bool:
         rule = broken_rule(self.file, name, value)

@@ -4,7 +4,7 @@
 
     event log --+--> stores (update port, host, the unit's own) --> Quanta: memory with its past
                 +--> CONTROL, INVALIDATION_* ---------------------> Permitted: sets of answers
-                +--> REQUEST, REPLY, FAULT -----------------------> FollowedDma: is the answer in its set?
+                +--> REQUEST, REPLY, FAULT, RETIRE ---------------> FollowedDma: is the answer in its set?
                 +--> REGISTER, MESSAGE ---------------------------> FollowedRegisters
                 +--> DESCRIPTOR, QUEUE_ERROR, WAIT_ABANDONED -----> FollowedQueue
 
@@ -94,6 +94,7 @@ class Follower:
         self._limits = limits(straps)
         self._root = self._read_root = 0   # page numbers, as latched: the last one; the last one that is an address
         self._last_begun: tuple[int, InvalidationView] | None = None
+        self._drain_begun: int | None = None   # the last one with a drain since the last END
         self._shared_begins: list[InvalidationView] = []   # queue and registers asked for the same: more must come
         self._shared_fences = 0      # a queue's wait and a register took one END for theirs: more must come
         self._notes: deque[Note] = deque()
@@ -102,7 +103,7 @@ class Follower:
             EventKind.MEMORY: self._on_memory, EventKind.MESSAGE: self._on_message,
             EventKind.REGISTER: self._on_register, EventKind.CONTROL: self._on_control,
             EventKind.DESCRIPTOR: self._on_descriptor, EventKind.REQUEST: self.dma.request,
-            EventKind.REPLY: self.dma.reply, EventKind.FAULT: self.dma.fault,
+            EventKind.REPLY: self.dma.reply, EventKind.FAULT: self.dma.fault, EventKind.RETIRE: self.dma.retire,
             EventKind.INVALIDATION_BEGIN: self._on_begin, EventKind.INVALIDATION_END: self._on_end,
             EventKind.QUEUE_ERROR: self._on_queue_error, EventKind.WAIT_ABANDONED: self._on_abandoned,
         }
@@ -227,6 +228,8 @@ class Follower:
         elif not (by_queue or by_registers):
             self._complain(f"{view} has begun, and nothing asks for it now")
         self._last_begun = event.cycle, view
+        if view.drains:
+            self._drain_begun = event.cycle
         self.permitted.invalidated.begin(event.cycle, view)
 
     def _on_end(self, event: LoggedEvent) -> None:
@@ -242,5 +245,6 @@ class Follower:
             begun, last = self._last_begun
             if last != view:
                 self._complain(f"{view} is complete, but {last} had begun last")
-            self.dma.drained(begun, view)
+            self.dma.completed(begun, view, drain_begun=self._drain_begun)
+            self._drain_begun = None
         self.permitted.invalidated.end(event.cycle)

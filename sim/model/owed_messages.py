@@ -1,7 +1,7 @@
 """The event messages that a unit owes, as an event log tells of its registers. Ours.
 
 A message carries what stood in its registers when it was handed over: at once, as a rule; later if one before it was still
-on its way.
+on its way. One that goes where no memory port reaches leaves no event: it may be on its way until one behind it is stored.
 """
 from collections import deque
 from collections.abc import Iterator
@@ -20,7 +20,10 @@ _REACHABLE = 1 << 52
 
 @dataclass(eq=False)
 class _Expected:
-    """A message that the unit owes. `late`: it may carry what stood in the registers at any instant since `cycle`."""
+    """A message that the unit owes. `late`: it may carry what stood in the registers at any instant since `cycle`.
+
+    `optional`: it may be stored, or never.
+    """
 
     cycle: int
     message: Message
@@ -41,16 +44,12 @@ class OwedMessages:
         self._file = file
         self._expected: dict[MessageKind, deque[_Expected]] = {kind: deque() for kind in EVENT_REGISTERS}
         self._versions: dict[MessageKind, list[tuple[int, int, int]]] = {kind: [(-1, 0, 0)] for kind in EVENT_REGISTERS}
-        self._unreachable = False           # a message went where no memory port reaches: it leaves no event
 
     def collect(self, cycle: int, *, late: bool = False) -> None:
         """Expect the messages that the registers have sent."""
         for message in self._file.messages:
             waiting = self._expected[message.kind]
-            if message.address >= _REACHABLE:
-                self._unreachable = True
-            else:
-                waiting.append(_Expected(cycle, message, late or bool(waiting) or self._unreachable))
+            waiting.append(_Expected(cycle, message, late or bool(waiting), optional=message.address >= _REACHABLE))
         self._file.messages.clear()
 
     def may_come(self, cycle: int, kind: MessageKind) -> None:
@@ -65,7 +64,7 @@ class OwedMessages:
 
     def under_way(self, kind: MessageKind) -> bool:
         """One may be on its way: whether it is pending still is open."""
-        return bool(self._expected[kind]) or self._unreachable
+        return bool(self._expected[kind])
 
     def is_owed(self, kind: MessageKind) -> bool:
         """One is on its way, or lost."""
@@ -80,6 +79,9 @@ class OwedMessages:
         chosen = owed if owed in fitting else next((each for each in fitting if each.optional), None)
         if chosen is None:
             return False
+        for each in list(waiting)[:waiting.index(chosen)]:
+            if each.message.address >= _REACHABLE and not each.late:
+                waiting.remove(each)        # it has gone: they leave in order
         waiting.remove(chosen)
         return True
 
@@ -91,6 +93,8 @@ class OwedMessages:
             version = address, get(f"{prefix}DATA", "IMD")
             if self._versions[kind][-1][1:] != version:
                 self._versions[kind].append((cycle, *version))
+                for each in self._expected[kind]:
+                    each.optional |= each.late and address >= _REACHABLE
 
     def _stood(self, kind: MessageKind, since: int) -> Iterator[tuple[int, int]]:
         versions = self._versions[kind]
@@ -100,5 +104,4 @@ class OwedMessages:
 
     def owed(self) -> list[Message]:
         """Messages that should have been stored by now."""
-        return [] if self._unreachable else [
-            each.message for waiting in self._expected.values() for each in waiting if not each.optional]
+        return [each.message for waiting in self._expected.values() for each in waiting if not each.optional]

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
 from rich.console import Console
 
 from hw.iommu.config import IommuConfig
@@ -35,7 +36,7 @@ from sim.stories.fuzz_trim import kind_of, trim
 __all__ = ["EVERYTHING", "Findings", "fuzz", "main", "missing", "play_case", "search"]
 
 _PROCESSES = 2
-_ROUND = 25                # images between two new seeds
+_ROUND = 16                # images between two new seeds
 _SHRINK_SECONDS = 90.0
 _MOST_MISMATCHES = 5       # of one process, which then stops
 _ALL_FROM = 200            # images from which on everything must have been seen
@@ -65,6 +66,8 @@ class Findings:
     images, requests : int
         That were played, not counting what was played to make a case small.
     coverage : Coverage
+    hangs : int
+        Of them, that the watchdog gave up, or whose simulator ended.
     longest_wait : float
         The share of its deadline that the longest wait of the watchdog took.
     mismatches : list of (case as JSON, findings)
@@ -73,6 +76,7 @@ class Findings:
 
     images: int = 0
     requests: int = 0
+    hangs: int = 0
     coverage: Coverage = field(default_factory=Coverage)
     longest_wait: float = 0.0
     mismatches: list[tuple[str, list[str]]] = field(default_factory=list)
@@ -101,6 +105,7 @@ class _Round:
             if self._kind is None:
                 self._findings.images += 1
                 self._findings.requests += len(case.requests)
+                self._findings.hangs += bool(played.hang)
                 self._findings.coverage.add(coverage)
                 self._findings.longest_wait = max(self._findings.longest_wait, played.longest_wait)
         if not found or self._kind not in {None, kind_of(found[0])}:
@@ -108,7 +113,8 @@ class _Round:
         if self._kind is None:
             self._kind, self._until = kind_of(found[0]), time.monotonic() + self._shrink_seconds
         self._failed[text] = found
-        self.smallest = text, found
+        if self.smallest is None or len(text) <= len(self.smallest[0]):
+            self.smallest = text, found
         raise _Differs(found[0])
 
 
@@ -128,8 +134,8 @@ def search(simulation: Any, *, images: int, seed: int, most_mismatches: int = _M
                          report_multiple_bugs=False, suppress_health_check=list(HealthCheck), print_blob=False)
         try:
             seeded(seed << 20 | number)(quiet(given(cases())(this.play)))()
-        except _Differs:
-            pass   # this.smallest has it
+        except (_Differs, Flaky):
+            pass   # this.smallest has it; flaky is what differs once and not again, which is a finding too
         if this.smallest is not None:
             text, found = this.smallest
             best, found = trim(simulation, Case.from_json(text), found)
@@ -174,7 +180,7 @@ def fuzz(images: int, seed: int, *, processes: int = _PROCESSES) -> dict[str, An
         "images": sum(part.images for part in parts), "requests": sum(part.requests for part in parts), "seed": seed,
         "seconds": round(time.monotonic() - started, 1),
         "faults_by_reason": seen.pop("fault_reasons"),
-        "mismatches": sum(len(part.mismatches) for part in parts),
+        "mismatches": sum(len(part.mismatches) for part in parts), "hangs": sum(part.hangs for part in parts),
         "coverage": seen, "not_seen": missing(coverage),
         "longest_wait_of_its_deadline": round(max(part.longest_wait for part in parts), 4),
         "cases": [{"findings": found, "case": json.loads(text)} for part in parts for text, found in part.mismatches],
@@ -208,7 +214,7 @@ def main(images: Annotated[int, typer.Option("--images", "-n", min=1, help="How 
         say(f"\n{place.name}:\n" + "\n".join(each["findings"][:_SHOWN]), "red")
         say(Case(**each["case"]).explain())
     (folder / "report.json").write_text(json.dumps(report, indent=2))
-    say(f"{report['images']} images, {report['requests']} requests, {report['mismatches']} mismatches in "
+    say(f"{report['images']} images, {report['requests']} requests, {report['mismatches']} mismatches, {report['hangs']} hangs in "
         f"{report['seconds']} s (seed {seed}); the longest wait took {report['longest_wait_of_its_deadline']:.1%} of its deadline")
     unseen = report["not_seen"] if report["images"] >= _ALL_FROM else {}
     if unseen:

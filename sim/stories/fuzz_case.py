@@ -70,7 +70,9 @@ class Case:
     Members
     -------
     straps, knobs : dict
-        By name. Knobs: latency, jitter, interval, reorder, seed, chunk_delay, outstanding, fetch_delay, execute_delay.
+        By name. Knobs: latency, jitter, interval, reorder, seed, outstanding, retire_delay, fetch_delay, execute_delay;
+        context_cache_off, iotlb_off, caches_off_source_id. There is none for chunk_delay, which changes nothing in a unit
+        that fetches a context entry as one chunk.
     memory_limit : int
         Where memory ends.
     unreadable : list of int

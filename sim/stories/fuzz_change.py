@@ -6,13 +6,13 @@ from hw.spec.invalidation import ContextCacheDescriptor, DescriptorType, IotlbDe
 from hw.spec.tables import PAGE_BITS
 from sim.model.translate import Step, translate
 from sim.stories.fuzz_case import Draw, request_of
-from sim.stories.fuzz_host import DOMAINS, QIE, ROOT_PAGES, STATUS_HPA, Host
+from sim.stories.fuzz_host import CONTEXT_PAGES, DOMAINS, FUNCTIONS, INDICES, QIE, ROOT_PAGES, STATUS_HPA, TABLES, Host
 
 __all__ = ["Changer"]
 
-_TABLE_ENTRIES = [(level, page, index) for level, pages in (
-    (1, range(0x2C, 0x30)), (2, range(0x28, 0x2B)), (3, range(0x24, 0x27)), (4, range(0x22, 0x24)))
-    for page in pages for index in (0, 1, 0x0F7, 0x1FF)]
+_TABLE_ENTRIES = [(level, page, index) for level in (1, 2, 3, 4) for page in TABLES[level] for index in INDICES]
+_ANY_TABLE = tuple(page for level in (1, 2, 3, 4, 5) for page in TABLES[level])
+_LEAF_TABLE = TABLES[1][0] << PAGE_BITS | 3
 _DATA_PAGES = (0x54321, 0x40001, 0x12345, 0xFEE01)
 
 
@@ -53,14 +53,9 @@ class Changer(Host):
             elif what < 180:
                 words[1] ^= draw.of((1 << 8, 3 << 8, 1, 3))                # another domain, another width
             else:
-                words[0], words[1] = 0x22001 | draw.byte() % 6 << 12, 2 | 1 + draw.byte() % DOMAINS << 8
-            whole = (words[1] << 64 | words[0]).to_bytes(16, "little")
-            self._put_word(step.hpa, whole)
-            if draw.chance(128):
-                self._do("poke", step.hpa, whole.hex())
-            else:
-                for half in (0, 1):
-                    self._do("store", step.hpa + 8 * half, words[half])
+                words[0] = draw.of((*TABLES[4], *TABLES[3])) << PAGE_BITS | 1
+                words[1] = 2 | 1 + draw.byte() % DOMAINS << 8
+            self._store_entry(step.hpa, *words, whole=draw.chance(128))
         elif what < 100:
             self._store(draw, step.hpa, value ^ draw.of((1 << 30, 1 << 12, 3 << 12, 1 << 21)))
         elif what < 170:
@@ -68,7 +63,7 @@ class Changer(Host):
         elif what < 200:
             self._store(draw, step.hpa, value ^ 1 << draw.byte() % 64)
         else:
-            self._store(draw, step.hpa, draw.of((0, 0x54321003, 0x2C003, 0x40000083, 0x80200003)))
+            self._store(draw, step.hpa, draw.of((0, 0x54321003, _LEAF_TABLE, 0x40000083, 0x80200003)))
 
     def _invalidate(self, draw: Draw, request: Sequence[int], domain_id: int) -> None:
         """What covers the context and the lines of a request, or nearly."""
@@ -112,7 +107,7 @@ class Changer(Host):
         level, page, index = _TABLE_ENTRIES[place * 4 % len(_TABLE_ENTRIES) + place % 2 if place < 128
                                             else place % len(_TABLE_ENTRIES)]
         hpa = (page << PAGE_BITS) + 8 * index
-        old = next((word for place, word in self._case.image if place == hpa), 0)
+        old = self._word(hpa)
         if what < 80 and level == 1:
             new = draw.of(_DATA_PAGES) << PAGE_BITS | 3
         elif what < 140:
@@ -120,7 +115,7 @@ class Changer(Host):
         elif what < 170:
             new = old ^ 1 << draw.byte() % 64
         else:
-            new = (0x20 + draw.byte() % 16) << PAGE_BITS | 3
+            new = draw.of(_ANY_TABLE) << PAGE_BITS | 3
         self._store(draw, hpa, new)
 
     def _store(self, draw: Draw, hpa: int, word: int) -> None:
@@ -131,19 +126,27 @@ class Changer(Host):
         else:
             self._do("store", hpa, word)
 
-    def _context(self, draw: Draw) -> None:
-        """Another context entry, whole (poke) or by halves (two stores); rarely a root entry."""
-        page, function = 0x12 + (draw.byte() & 1), draw.of((0, 1, 4, 7, 0x18))
-        domain = draw.byte() % DOMAINS
-        level = (4, 5, 3, 4, 3)[domain]
-        table = {3: 0x24, 4: 0x22, 5: 0x20}[level] + (draw.byte() & 1)
-        low, high = table << PAGE_BITS | int(not draw.chance(40)) | draw.of((0, 0, 0, 2, 8)), level - 2 | domain + 1 << 8
-        hpa = (page << PAGE_BITS) + 16 * function
-        self._put_word(hpa, (high << 64 | low).to_bytes(16, "little"))
-        if draw.chance(16):
-            self._do("store", (ROOT_PAGES[0] << PAGE_BITS) + 16 * (page - 0x12), page << PAGE_BITS | draw.byte() & 3)
-        elif draw.chance(128):
+    def _store_entry(self, hpa: int, low: int, high: int, *, whole: bool) -> None:
+        """Sixteen bytes, at one instant or by halves."""
+        content = (high << 64 | low).to_bytes(16, "little")
+        self._put_word(hpa, content)
+        if whole:
+            self._do("poke", hpa, content.hex())
+        else:
             self._do("store", hpa, low)
             self._do("store", hpa + 8, high)
+
+    def _context(self, draw: Draw) -> None:
+        """Another context entry, whole (poke) or by halves (two stores); rarely a root entry."""
+        bus, function = draw.byte() & 1, draw.of(FUNCTIONS)
+        domain = draw.byte() % DOMAINS
+        level = (4, 5, 3, 4, 3)[domain]
+        table = TABLES[level][draw.byte() & 1]
+        low, high = table << PAGE_BITS | int(not draw.chance(40)) | draw.of((0, 0, 0, 2, 8)), level - 2 | domain + 1 << 8
+        page = CONTEXT_PAGES[bus]
+        if draw.chance(16):
+            hpa, word = (ROOT_PAGES[0] << PAGE_BITS) + 16 * bus, page << PAGE_BITS | draw.byte() & 3
+            self._put_word(hpa, word.to_bytes(8, "little"))
+            self._do("store", hpa, word)
         else:
-            self._do("poke", hpa, (high << 64 | low).to_bytes(16, "little").hex())
+            self._store_entry((page << PAGE_BITS) + 16 * function, low, high, whole=not draw.chance(128))

@@ -6,9 +6,10 @@
 """
 import tempfile
 import threading
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
 from hw.spec.events import EventKind
@@ -23,8 +24,11 @@ from sim.stories.fuzz_worker import Played
 
 __all__ = ["Coverage", "Simulation", "check", "follow"]
 
-_KINDS = frozenset(EventKind) - {EventKind.RETIRE, EventKind.CONTEXT_FETCH, EventKind.CONTEXT_RESULT,
-                                 EventKind.CONTEXT_FILL, EventKind.WALK, EventKind.WALK_RESULT, EventKind.IOTLB_FILL}
+_KINDS = frozenset(EventKind) - {EventKind.CONTEXT_FETCH, EventKind.CONTEXT_RESULT, EventKind.CONTEXT_FILL, EventKind.WALK,
+                                 EventKind.WALK_RESULT, EventKind.IOTLB_FILL}
+_START_SECONDS = 120.0    # until a simulator has called
+_PLAY_SECONDS = 600.0     # that it may take for a case
+_STOP_SECONDS = 60.0      # to end
 
 
 @dataclass
@@ -64,10 +68,13 @@ class Simulation:
         if self._connection is None:
             self._start()
         assert self._connection is not None
-        self._connection.send(case.to_json())
         try:
+            self._connection.send(case.to_json())
+            if not self._connection.poll(_PLAY_SECONDS):
+                self.stop()
+                return Played(hang=f"the simulator has said nothing for {_PLAY_SECONDS:.0f} s")
             played = self._connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self.stop()
             return Played(hang=f"the simulator has ended\n{self._failure}")
         if played.hang:
@@ -81,13 +88,18 @@ class Simulation:
                 self._failure = ""
                 self._thread = threading.Thread(target=self._run, args=(address,), daemon=True)
                 self._thread.start()
+                late = threading.Timer(_START_SECONDS, _knock, [address])
+                late.start()
                 self._connection = listener.accept()
+                late.cancel()
 
     def _run(self, address: str) -> None:
         try:
             run(self._built, "sim.stories.fuzz_worker", config={"address": address}, seconds=36_000)
-        except SimulationFailed as error:
+        except (SimulationFailed, OSError) as error:
             self._failure = str(error)
+        finally:
+            _knock(address)     # it may have ended before it called
 
     def stop(self) -> None:
         """End the process."""
@@ -99,7 +111,7 @@ class Simulation:
             self._connection.close()
             self._connection = None
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_STOP_SECONDS)
             self._thread = None
 
     def __enter__(self) -> "Simulation":
@@ -107,6 +119,14 @@ class Simulation:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _knock(address: str) -> None:
+    """Call in the place of a simulator that has not, and hang up: whoever waits for the call learns that none will come."""
+    try:
+        Client(address).close()
+    except OSError:
+        pass   # nobody waits
 
 
 def follow(case: Case, played: Played) -> Follower:
@@ -128,7 +148,11 @@ def check(case: Case, played: Played) -> tuple[list[str], Coverage]:
     """What may not be, a line each, and what was seen."""
     if played.hang:
         return [f"the machine hangs: {played.hang}"], Coverage()
-    follower = follow(case, played)
+    try:
+        follower = follow(case, played)
+    except Exception as error:   # an event of a kind, with a value or in an order that the model has no words for
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return [f"the log cannot be followed: {type(error).__name__} in {place.name}: {error}"], Coverage()
     findings = [f"cycle {trouble.cycle}: {trouble.sentence}" for trouble in follower.troubles]
     findings += _read_findings(played) + _monitor_findings(follower, played)
     queue = follower.queue

@@ -10,22 +10,17 @@ from hw.spec.codec import encode
 from hw.spec.dma import Access, RequestKind
 from hw.spec.tables import PAGE_BITS, ContextEntry, RootEntry, SecondStageEntry, level_shift
 from sim.stories.fuzz_case import Case, Draw
-from sim.stories.fuzz_host import ROOT_PAGES
+from sim.stories.fuzz_host import CONTEXT_PAGES, FUNCTIONS, INDICES, ROOT_PAGES, TABLES
 from sim.stories.fuzz_program import MOST_STEPS, Programmer
 
-__all__ = ["cases", "context_entry", "second_stage_entry"]
+__all__ = ["cases"]
 
-_CONTEXT_PAGES = (0x12, 0x13)                   # of buses 0 and 1, in both root tables
-_FUNCTIONS = (0x00, 0x01, 0x04, 0x07, 0x18)
-DEVICES = tuple(bus << 8 | function for bus in (0, 1) for function in _FUNCTIONS)
+_DEVICES = tuple(bus << 8 | function for bus in (0, 1) for function in FUNCTIONS)
 _STRANGERS = (0x0002, 0x0200)                   # no context entry; no root entry
-_TABLES = {5: (0x20, 0x21), 4: (0x22, 0x23), 3: (0x24, 0x25, 0x26), 2: (0x28, 0x29, 0x2A), 1: (0x2C, 0x2D, 0x2E, 0x2F)}
-INDICES = (0, 1, 0x0F7, 0x1FF)                  # that tables have entries for
 _PAGES = (0x12345, 0x40000, 0x80200, 0x7654321, 0x8000000, 0xFEE00, 0x80201, 0xFEEFF, 0x40001, 0x123, 0xC0000, 0xFED00)
 _LARGE_PAGES = (0x40000, 0x80000, 0xC0000, 0x8000000, 0x40200, 0xFEE00, 0x7640000, 0x80200)
 _FAR_PAGES = (0x30, 0x31, 1 << 39, 0xFFFF_FFFF)  # unreadable, beyond the end, or nothing there
-UNREADABLE = (0x30, 0x13, 0x24, 0x2C, 0x10, 0x11, 0x2D, 0x29, 0x12, 0x40, 0x43)
-_DOMAINS = tuple((4, level) for level in (4, 5, 3, 4))
+_UNREADABLE = (0x30, *CONTEXT_PAGES, 0x24, 0x2C, *ROOT_PAGES, 0x2D, 0x29, *CONTEXT_PAGES, 0x40, 0x43)
 _ACCESSES = (Access.READ, Access.WRITE, Access.READ, Access.ATOMIC)
 _KINDS = (RequestKind.TRANSLATED, RequestKind.TRANSLATION_REQUEST)
 _MACHINES: tuple[dict[str, int], ...] = (
@@ -44,7 +39,7 @@ def _corrupted(draw: Draw, entry: int, bits: int) -> int:
     return entry ^ 1 << bit % bits ^ (1 << draw.byte() % bits if what >= 253 else 0)
 
 
-def second_stage_entry(draw: Draw, level: int) -> int:
+def _second_stage_entry(draw: Draw, level: int) -> int:
     """One entry of a table of this level."""
     what, choice = draw.byte(), draw.byte()
     readable, writable = (1, 1) if what < 208 else ((1, 0), (0, 1), (0, 0), (1, 1))[what % 4]
@@ -56,18 +51,18 @@ def second_stage_entry(draw: Draw, level: int) -> int:
     elif large:
         page = _LARGE_PAGES[choice % len(_LARGE_PAGES)] >> 9 * (level - 1) << 9 * (level - 1)
     else:
-        page = _TABLES[level - 1][choice % len(_TABLES[level - 1])]
+        page = TABLES[level - 1][choice % len(TABLES[level - 1])]
     entry = encode(SecondStageEntry, readable=readable, writable=writable, page_size=int(large), address=page)
     return _corrupted(draw, int(entry), 64)
 
 
-def context_entry(draw: Draw, device: int, straps: dict[str, int]) -> int:
+def _context_entry(draw: Draw, device: int, straps: dict[str, int]) -> int:
     """The context entry of the n-th device."""
     what, choice = draw.byte(), draw.byte()
     domain = (device // 2 + (choice >> 6 if what >= 240 else 0)) % 5
     levels = [level for level in (4, 3, 5) if straps["sagaw"] >> level - 2 & 1]
     level = levels[(0, 2, 1, 0, 1)[domain] % len(levels)] if what < 248 else 3 + choice % 3
-    table = _TABLES[level][(domain + (what in range(244, 248))) % len(_TABLES[level])]
+    table = TABLES[level][(domain + (what in range(244, 248))) % len(TABLES[level])]
     passes = domain == 4 and choice % 2 and (straps["pass_through"] or what >= 200)
     entry = encode(ContextEntry, present=int(not 228 <= what < 234), fault_processing_disable=int(what % 16 == 15),
                    translation_type=2 if passes else 0, second_stage_pointer=table,
@@ -83,18 +78,18 @@ def _image(case: Case, draw: Draw, tables: Draw) -> None:
         words[hpa], words[hpa + 8] = quantum & (1 << 64) - 1, quantum >> 64
 
     for number, root in enumerate(ROOT_PAGES):
-        for bus, page in enumerate(_CONTEXT_PAGES):
+        for bus, page in enumerate(CONTEXT_PAGES):
             entry = int(encode(RootEntry, present=1, context_table_pointer=page))
             put((root << PAGE_BITS) + 16 * bus, _corrupted(draw, entry, 128) if number == 0 and draw.chance(90) else entry)
-    for number, source_id in enumerate(DEVICES):
-        put((_CONTEXT_PAGES[source_id >> 8] << PAGE_BITS) + 16 * (source_id & 0xFF), context_entry(draw, number, case.straps))
-    for level, pages in _TABLES.items():
+    for number, source_id in enumerate(_DEVICES):
+        put((CONTEXT_PAGES[source_id >> 8] << PAGE_BITS) + 16 * (source_id & 0xFF), _context_entry(draw, number, case.straps))
+    for level, pages in TABLES.items():
         for page in pages:
             for index in INDICES:
-                words[(page << PAGE_BITS) + 8 * index] = second_stage_entry(tables, level)
+                words[(page << PAGE_BITS) + 8 * index] = _second_stage_entry(tables, level)
     case.image = [[hpa, word] for hpa, word in sorted(words.items()) if word]
     if draw.chance(72):
-        case.unreadable = [draw.of(UNREADABLE)]
+        case.unreadable = [draw.of(_UNREADABLE)]
     if draw.chance(12):
         case.memory_limit = draw.of((0x31, 0x2F, 0x26, 0x42)) << PAGE_BITS
 
@@ -105,9 +100,12 @@ def _machine(draw: Draw) -> Case:
         "fault_record_offset": fro, "invalidation_offset": iro, "fault_records": draw.of((7, 7, 3, 0, 1)),
         "caching_mode": int(draw.chance(80)), "esrtps": int(draw.chance(80))}
     knobs = {"latency": draw.of((3, 1, 8, 20, 60)), "jitter": draw.of((0, 0, 5, 30)), "interval": draw.of((1, 1, 2, 4)),
-             "reorder": int(draw.chance(128)), "seed": draw.byte() + 1, "chunk_delay": draw.of((0, 0, 3)),
-             "outstanding": draw.of((1024, 16, 2, 1024)), "fetch_delay": draw.of((0, 0, 10, 50)),
-             "execute_delay": draw.of((0, 0, 20, 100))}
+             "reorder": int(draw.chance(128)), "seed": draw.byte() + 1,
+             "retire_delay": draw.of((0, 20, 0, 300)), "outstanding": draw.of((1024, 16, 2, 1024)),
+             "fetch_delay": draw.of((0, 0, 10, 50)), "execute_delay": draw.of((0, 0, 20, 100))}
+    if draw.chance(40):
+        context_cache, iotlb = draw.of(((1, 0), (0, 1), (1, 1)))
+        knobs |= {"context_cache_off": context_cache, "iotlb_off": iotlb, "caches_off_source_id": draw.of(_DEVICES)}
     return Case(straps=straps, knobs=knobs)
 
 
@@ -120,7 +118,7 @@ def _request(draw: Draw, locality: tuple[int, int, int]) -> list[int]:
     device, odd, upper, lower = (draw.byte() for _ in range(4))
     if odd < 216:
         device, upper, lower = (each & mask for each, mask in zip((device, upper, lower), locality, strict=True))
-    source_id = DEVICES[device % 16 % len(DEVICES)] if device < 0xF8 else _STRANGERS[device % 2]
+    source_id = _DEVICES[device % 16 % len(_DEVICES)] if device < 0xF8 else _STRANGERS[device % 2]
     access = _ACCESSES[device >> 4 & 3]
     levels = [upper & 3, upper >> 2 & 3, upper >> 4 & 1 and upper >> 5 & 1, lower & 3, lower >> 2 & 1]
     iova = sum(INDICES[index] << level_shift(level) for index, level in zip(levels, (1, 2, 3, 4, 5), strict=True))

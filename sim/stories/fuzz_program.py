@@ -17,7 +17,19 @@ from hw.spec.invalidation import (
 from hw.spec.tables import PAGE_BITS
 from sim.stories.fuzz_case import Case, Draw
 from sim.stories.fuzz_change import Changer
-from sim.stories.fuzz_host import DOMAINS, MASKED, MESSAGE_HPA, QIE, SRTP, STATUS_HPA, TE
+from sim.stories.fuzz_host import (
+    CONTEXT_PAGES,
+    DOMAINS,
+    FUNCTIONS,
+    INDICES,
+    MASKED,
+    MESSAGE_HPA,
+    QIE,
+    SRTP,
+    STATUS_HPA,
+    TABLES,
+    TE,
+)
 
 __all__ = ["MOST_STEPS", "Programmer"]
 
@@ -67,19 +79,19 @@ class Programmer(Changer):
         granularity = 1 + what % 3
         if kind < 70:
             return int(encode(ContextCacheDescriptor, type=DescriptorType.CONTEXT_CACHE, granularity=granularity,
-                              domain_id=domain if what < 220 else 0, source_id=(what & 1) << 8 | draw.of((0, 1, 4, 7, 0x18)),
+                              domain_id=domain if what < 220 else 0, source_id=(what & 1) << 8 | draw.of(FUNCTIONS),
                               function_mask=(what >> 4) % 4))
         if kind < 140:
             order = draw.of((0, 0, 9, 1, 18, 40))
             return int(encode(IotlbDescriptor, type=DescriptorType.IOTLB, granularity=granularity, domain_id=domain,
                               drain_writes=what >> 3 & 1, drain_reads=what >> 4 & 1, hint=what >> 5 & 1,
                               address_mask=min(order, self._case.straps["max_address_mask"] + (order == 40)),
-                              page=draw.of((0, 1, 0xF7, 0x1FF)) | draw.of((0, 1, 0xF7, 0x1FF)) << 9))
+                              page=draw.of(INDICES) | draw.of(INDICES) << 9))
         if kind < 200:
             self._status += 4
             address = STATUS_HPA + self._status
             if what >= 250:
-                address = draw.of((0x2C008, 0x30000, 1 << 60, 0x13010))
+                address = draw.of(((TABLES[1][0] << PAGE_BITS) + 8, 0x30000, 1 << 60, (CONTEXT_PAGES[1] << PAGE_BITS) + 16))
             return int(encode(WaitDescriptor, type=DescriptorType.WAIT, interrupt=what & 1, status_write=what >> 1 & 1 or what < 64,
                               fence=what >> 2 & 1, status_data=draw.byte() | 0x100, status_address=address >> 2))
         if kind < 215:
@@ -118,12 +130,12 @@ class Programmer(Changer):
         if what >= 250:
             granularity = 0
         if what & 1:
-            source_id = (what >> 1 & 1) << 8 | draw.of((0, 1, 4, 7, 0x18))
+            source_id = (what >> 1 & 1) << 8 | draw.of(FUNCTIONS)
             self._write("CCMD", 1 << 63 | granularity << 61 | (what >> 2 & 3) << 32 | source_id << 16 | domain)
             self._do("poll", self._case.offset("CCMD") + 4, 4, 1 << 31, 0)
         else:
             order = draw.of((0, 0, 9, 1, 18, 63))
-            page = draw.of((0, 1, 0xF7, 0x1FF)) | draw.of((0, 1, 0xF7, 0x1FF)) << 9
+            page = draw.of(INDICES) | draw.of(INDICES) << 9
             self._write("IVA", page << PAGE_BITS | (what & 0x40) | order)
             self._write("IOTLB", 1 << 63 | granularity << 60 | (what >> 2 & 3) << 48 | domain << 32)
             if not draw.chance(40):

@@ -24,13 +24,18 @@ def kind_of(sentence: str) -> str:
 
 
 def trim(simulation: Any, case: Case, found: list[str]) -> tuple[Case, list[str]]:
-    """The smallest case found, and its findings. `simulation` has a method `play` like that of Simulation."""
+    """The smallest case found, and its findings. What it does not show again stays as it is.
+
+    `simulation` has a method `play` like that of Simulation.
+    """
     until = time.monotonic() + _SECONDS
 
     def findings(other: Case) -> list[str]:
         others = check(other, simulation.play(other))[0]
         return others if others and kind_of(others[0]) == kind_of(found[0]) else []
 
+    if not findings(case):
+        return case, found
     # Parts of the program, in halves, quarters, ... and one by one, from the end.
     items = _items(case)
     size = len(items)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import cocotb
 from cocotb.triggers import SimTimeoutError, with_timeout
 
+from hw.iommu.messages import CachesOff
 from hw.spec.bench import MONITOR_BASE, UNIT_BASE, UPDATE_BASE, UpdateCommand, UpdateOperation, UpdateRegister
 from hw.spec.codec import encode
 from hw.spec.invalidation import ABORT_MODE_DESCRIPTORS
@@ -59,7 +60,7 @@ class Played:
     cycles : int
         That it took.
     longest_wait : float
-        The share of its deadline that the longest wait took.
+        The share of its deadline that the longest wait took; 1 if it was missed.
     hang : str
         What the machine was busy with when a deadline had passed.
     """
@@ -117,9 +118,12 @@ class _Machine:
             memory.write(hpa, word.to_bytes(8, "little"))
         for page in case.unreadable:
             memory.mark_error(page << PAGE_BITS)
-        await self._bench.reset(straps=case.encoded_straps, chunk_delay=knobs.get("chunk_delay", 0), caches_off=0,
+        caches_off = int(encode(CachesOff, context_cache=knobs.get("context_cache_off", 0),
+                                iotlb=knobs.get("iotlb_off", 0), source_id=knobs.get("caches_off_source_id", 0)))
+        await self._bench.reset(straps=case.encoded_straps, chunk_delay=0, caches_off=caches_off,
                                 queue_knobs=self._queue_knobs())
-        self._player.start(outstanding=knobs.get("outstanding", 1024))
+        self._player.start(outstanding=knobs.get("outstanding", 1024), retire_delay=knobs.get("retire_delay", 0),
+                           seed=knobs.get("seed", 1))
 
     def _queue_knobs(self) -> int:
         knobs = self._case.knobs
@@ -146,6 +150,9 @@ class _Machine:
         await self._host(UPDATE_BASE + UpdateRegister.ADDRESS, hpa)
         await self._host(UPDATE_BASE + UpdateRegister.DESIRED_LOW, value)
         await self._host(UPDATE_BASE + UpdateRegister.COMMAND, _STORE)
+        await self._within(WAIT_CYCLES, self._update_done())
+
+    async def _update_done(self) -> None:
         while await self._host(UPDATE_BASE + UpdateRegister.STATUS) & 1:
             pass
 
@@ -177,7 +184,7 @@ class _Machine:
         knobs = self._case.knobs
         unseen = self._longest_delay + knobs.get("execute_delay", 0)
         quiet = _QUIET_CYCLES + _UNSEEN * unseen + sum(knobs.get(name, 0) for name in (
-            "latency", "latency", "jitter", "fetch_delay", "chunk_delay"))
+            "latency", "latency", "jitter", "fetch_delay", "retire_delay"))
 
         async def quietness() -> None:
             while True:
@@ -199,7 +206,11 @@ class _Machine:
 
     async def _within(self, cycles: int, waiting: Awaitable[T]) -> T:
         begin = self._bench.cycle
-        result: T = await with_timeout(waiting, cycles * CLOCK_PERIOD_STEPS, "step")
+        try:
+            result: T = await with_timeout(waiting, cycles * CLOCK_PERIOD_STEPS, "step")
+        except SimTimeoutError:
+            self.played.longest_wait = 1.0
+            raise
         self.played.longest_wait = max(self.played.longest_wait, (self._bench.cycle - begin) / cycles)
         return result
 

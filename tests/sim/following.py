@@ -106,10 +106,11 @@ class Log:
         self.requests.append(Request(source_id, iova, access, **fields))
         return self.event(EventKind.REQUEST, source_id=source_id, tag=tag, iova=iova, detail=access.value)
 
-    def answered(self, page=OLD, *, iova=IOVA, size=PageSize.SIZE_4K, domain_id=DOMAIN, tag=0, source_id=DEVICE):
+    def answered(self, page=OLD, *, iova=IOVA, size=PageSize.SIZE_4K, domain_id=DOMAIN, tag=0, source_id=DEVICE, colour=0):
         """A request is answered OK."""
         return self.event(EventKind.REPLY, source_id=source_id, domain_id=domain_id, tag=tag, iova=iova,
-                          hpa=page << 12 | iova & 0xFFF, detail=encode(ReplyDetail, status=Status.OK, page_size=size))
+                          hpa=page << 12 | iova & 0xFFF,
+                          detail=encode(ReplyDetail, status=Status.OK, page_size=size, colour=colour))
 
     def blocked(self, reason, *, iova=IOVA, tag=0, disposition=FaultDisposition.RECORDED, fault=True):
         """A request is blocked, and a fault raised."""
@@ -167,3 +168,9 @@ def wait(data=0x77, **fields):
     """A wait that stores its status."""
     return encode(WaitDescriptor, **dict(type=DescriptorType.WAIT, status_write=1, status_data=data,
                                          status_address=STATUS_HPA >> 2) | fields)
+
+
+def invalidated_by_queue():
+    """A log with an invalidation and a wait, fetched, and the invalidation begun."""
+    log = Log().enable().enable_queue().queued(IOTLB_DESCRIPTOR, wait())
+    return log.fetched(0, IOTLB_DESCRIPTOR).begin(**EVERYTHING).fetched(1, wait())

@@ -3,10 +3,9 @@ import pytest
 
 from hw.spec.codec import encode
 from hw.spec.dma import Access
-from hw.spec.events import ControlDetail, EventKind, FaultDisposition, MessageKind, QueueTrouble
+from hw.spec.events import ControlDetail, EventKind, FaultDisposition, MessageKind
 from hw.spec.faults import FaultReason, FaultRecord
-from hw.spec.invalidation import DescriptorType, DeviceTlbDescriptor, QueueError
-from hw.spec.monitor import DeviceTlbAnswer
+from hw.spec.invalidation import DescriptorType, Granularity, IotlbDescriptor
 from sim.model.follower import Note
 from tests.sim.following import (
     CONTEXT_CACHE,
@@ -20,15 +19,14 @@ from tests.sim.following import (
     NO_READ,
     NO_WRITE,
     OLD,
-    QUEUE,
     ROOT,
     Log,
     entry,
-    tables,
+    invalidated_by_queue,
     wait,
 )
 
-DEVICE_TLB = encode(DeviceTlbDescriptor, type=DescriptorType.DEVICE_TLB, source_id=DEVICE)
+DRAIN = encode(IotlbDescriptor, type=DescriptorType.IOTLB, granularity=Granularity.GLOBAL, drain_reads=1)
 MASKED = 1 << 31
 
 
@@ -36,12 +34,6 @@ def blocked_once():
     """A log with one fault: the IOVA after the one that is mapped."""
     log = Log().enable()
     return log.request(iova=IOVA + 0x1000).blocked(NO_READ, iova=IOVA + 0x1000)
-
-
-def invalidated_by_queue():
-    """A log with an invalidation and a wait, fetched, and the invalidation begun."""
-    log = Log().enable().enable_queue().queued(IOTLB_DESCRIPTOR, wait())
-    return log.fetched(0, IOTLB_DESCRIPTOR).begin(**EVERYTHING).fetched(1, wait())
 
 
 # --- DMA ---
@@ -145,6 +137,49 @@ def test_completion_before_an_old_request_is_answered_is_reported():
     assert "is not answered" in log.answered().troubles()
 
 
+def drain_begun(log, *, drain=1):
+    """A log in which an invalidation with a drain has begun, and its wait been fetched."""
+    descriptor = DRAIN if drain else IOTLB_DESCRIPTOR
+    log.queued(descriptor, wait()).fetched(0, descriptor).begin(**EVERYTHING, drain=drain)
+    return log.fetched(1, wait())
+
+
+def retired(log, colour=0):
+    """An access is over."""
+    return log.event(EventKind.RETIRE, detail=colour)
+
+
+def test_completion_of_a_drain_before_an_old_access_is_over_is_reported():
+    def answered():
+        return Log().enable().enable_queue().request().answered()
+
+    assert retired(drain_begun(answered())).end().status(0x77).troubles() == ""
+    assert "was to drain, and request 0" in retired(drain_begun(answered()).end()).troubles()
+    assert retired(drain_begun(answered(), drain=0).end()).troubles() == ""
+
+
+def test_a_drain_is_honoured_by_the_next_completion_even_if_others_have_begun_since():
+    log = Log().enable().enable_queue().request().answered()
+    log.queued(DRAIN, CONTEXT_DESCRIPTOR, wait()).fetched(0, DRAIN).begin(**EVERYTHING, drain=1)
+    log.fetched(1, CONTEXT_DESCRIPTOR).begin(**CONTEXT_CACHE).fetched(2, wait()).end()
+    assert "was to drain" in log.troubles()
+
+
+def test_a_retire_of_the_other_colour_is_not_that_of_an_old_access():
+    log = Log().enable().enable_queue().request().answered()
+    log.request(tag=1).answered(tag=1, colour=1)
+    assert "request 0" in retired(drain_begun(log), colour=1).end().troubles()
+
+
+def test_an_access_that_came_after_a_drain_has_begun_may_go_on():
+    log = drain_begun(Log().enable().enable_queue()).request().answered()
+    assert retired(log.end()).status(0x77).troubles() == ""
+
+
+def test_a_retire_without_a_reply_is_reported():
+    assert "no reply has it" in retired(Log().enable().request().answered(), colour=1).troubles()
+
+
 # --- fault records ---
 
 def test_a_fault_record_shows_the_request():
@@ -180,6 +215,30 @@ def test_a_fault_event_is_owed_once():
     assert "nothing asks for it now" in log.troubles()
 
 
+def test_a_message_that_reaches_no_memory_leaves_the_next_ones_to_be_checked():
+    def fault(number):
+        log.request(iova=0x4000).blocked(NO_READ, iova=0x4000)
+        log.register("FRCD", MASKED, write=True, wide=False, index=number, part=12)
+
+    def message(data):
+        return log.event(EventKind.MESSAGE, hpa=0x51000, tag=MessageKind.FAULT_EVENT, detail=data)
+
+    log = Log().write("FEADDR", 0x51000, wide=False).write("FEUADDR", 1 << 30, wide=False).write("FECTL", 0, wide=False).enable()
+    fault(0)
+    log.write("FEUADDR", 0, wide=False).write("FEDATA", 7, wide=False)
+    fault(1)
+    message(7)
+    log.write("FEDATA", 8, wide=False)
+    fault(2)
+    message(8)
+    assert log.troubles() == ""
+    assert "nothing asks for it now" in message(8).troubles()
+    log.events.pop()
+    fault(3)
+    log.notes.append(Note(log.cycle + 100, "settled"))
+    assert "FAULT_EVENT of 0x8 to 0x51000 was never stored" in log.troubles()
+
+
 def test_a_masked_fault_event_is_pending():
     log = blocked_once().register("FECTL", 1 << 30 | MASKED, wide=False)
     assert log.troubles() == ""
@@ -206,115 +265,3 @@ def test_a_protocol_error_must_be_one():
     assert "taken for a protocol error" in Log().write("IQT", 0, violation=True).troubles()
     assert "was not taken" in Log().enable().enable_queue().write("IQA", 0).troubles()
     assert Log().enable().enable_queue().write("IQA", 0, violation=True).troubles() == ""
-
-
-# --- the queue ---
-
-def test_a_queue_that_does_its_work_is_right():
-    log = invalidated_by_queue().end().status(0x77).register("IQH", 0x20)
-    assert log.troubles() == ""
-    log.notes.append(Note(log.cycle + 1, "settled"))
-    assert log.troubles() == ""
-
-
-def test_a_head_that_does_not_stand_where_it_should_is_reported():
-    assert "read of IQH" in invalidated_by_queue().register("IQH", 0x10).troubles()
-
-
-def test_a_status_before_completion_is_reported():
-    assert "nothing asks for it now" in invalidated_by_queue().status(0x77).end().troubles()
-
-
-def test_a_second_status_is_reported():
-    assert "nothing asks for it now" in invalidated_by_queue().end().status(0x77).status(0x77).troubles()
-
-
-def test_another_status_is_reported():
-    assert "STATUS of 0x78" in invalidated_by_queue().end().status(0x78).troubles()
-
-
-def test_a_missing_status_is_reported():
-    log = invalidated_by_queue().end()
-    log.notes.append(Note(log.cycle + 1, "settled"))
-    assert "has never been executed" in log.troubles()
-
-
-def test_an_invalidation_out_of_turn_is_reported():
-    log = Log().enable().enable_queue().queued(CONTEXT_DESCRIPTOR, IOTLB_DESCRIPTOR)
-    log.fetched(0, CONTEXT_DESCRIPTOR).fetched(1, IOTLB_DESCRIPTOR)
-    assert "nothing asks for it now" in log.begin(**EVERYTHING).troubles()
-
-
-def test_a_descriptor_that_memory_does_not_hold_is_reported():
-    log = Log().enable().enable_queue().queued(CONTEXT_DESCRIPTOR).fetched(0, IOTLB_DESCRIPTOR)
-    assert "passed at 0x40000" in log.troubles()
-
-
-def test_a_descriptor_beyond_the_tail_is_reported():
-    log = Log().enable().enable_queue().stored(QUEUE << 12, IOTLB_DESCRIPTOR.to_bytes(16, "little"))
-    assert "where the tail is" in log.fetched(0, IOTLB_DESCRIPTOR).troubles()
-
-
-@pytest.mark.parametrize(("cause", "fine"), [(QueueError.BAD_TYPE, True), (QueueError.RESERVED_FIELD, False)])
-def test_the_queue_stops_where_and_why_the_check_says(cause, fine):
-    log = Log().enable().enable_queue().queued(0xF)
-    log.event(EventKind.MEMORY, hpa=QUEUE << 12, tag=3 << 8)
-    log.event(EventKind.QUEUE_ERROR, tag=QueueTrouble.QUEUE_ERROR, detail=cause)
-    assert (log.troubles() == "") is fine
-    if fine:
-        log.register("FSTS", 1 << 4, wide=False).register("IQERCD", cause)
-        assert log.troubles() == ""
-
-
-def test_a_queue_that_stops_at_a_legal_descriptor_is_reported():
-    log = Log().enable().enable_queue().queued(IOTLB_DESCRIPTOR).event(EventKind.MEMORY, hpa=QUEUE << 12, tag=3 << 8)
-    log.event(EventKind.QUEUE_ERROR, tag=QueueTrouble.QUEUE_ERROR, detail=QueueError.BAD_TYPE)
-    assert "permitted: NONE" in log.troubles()
-
-
-def timed_out():
-    """A log with a device that did not answer, and a wait behind it."""
-    log = Log().enable().enable_queue()
-    log.notes.append(Note(log.cycle, "answer", answer=DeviceTlbAnswer.TIME_OUT.value))
-    log.queued(DEVICE_TLB, wait()).fetched(0, DEVICE_TLB).fetched(1, wait()).end()
-    return log.event(EventKind.QUEUE_ERROR, tag=QueueTrouble.TIME_OUT, source_id=DEVICE)
-
-
-def test_a_time_out_abandons_the_wait():
-    log = timed_out().event(EventKind.WAIT_ABANDONED, detail=wait())
-    assert log.register("FSTS", 1 << 6, wide=False).register("IQERCD", DEVICE << 32).troubles() == ""
-    assert "nothing asks for it now" in log.status(0x77).troubles()
-
-
-def test_a_wait_is_not_abandoned_without_a_time_out():
-    assert "nothing has made it so" in invalidated_by_queue().event(EventKind.WAIT_ABANDONED, detail=wait()).troubles()
-
-
-def test_a_time_out_of_another_device_is_reported():
-    log = Log().enable().enable_queue().queued(DEVICE_TLB).fetched(0, DEVICE_TLB)
-    assert "was not asked" in log.event(
-        EventKind.QUEUE_ERROR, tag=QueueTrouble.TIME_OUT, source_id=DEVICE).troubles()   # it answers, as it was told to
-
-
-def test_a_wait_with_an_interrupt_sets_iwc():
-    descriptor = wait(interrupt=1, status_write=0)
-    log = Log().enable().enable_queue().queued(descriptor).fetched(0, descriptor)
-    assert "read of ICS" in Log().enable().enable_queue().queued(descriptor).fetched(0, descriptor).register(
-        "ICS", 1, wide=False).end().troubles()
-    log.end().register("ICS", 0, wide=False).register("ICS", 1, wide=False).register("IECTL", 3 << 30, wide=False)
-    assert log.troubles() == ""
-    assert "read of ICS" in log.register("ICS", 0, wide=False).troubles()
-
-
-def test_a_status_is_a_store_like_any_other():
-    descriptor = wait(data=NEW << 12 | 3, status_address=LEAF >> 2)
-    log = Log().enable().enable_queue().queued(descriptor).fetched(0, descriptor).end().status(NEW << 12 | 3, hpa=LEAF)
-    assert log.request().answered(NEW).troubles() == ""
-    assert log.request().answered(NEW + 1).troubles()
-
-
-def test_memory_that_is_refused_is_not_stored_to():
-    memory = tables(limit=0x30000)
-    log = Log().enable().stored(0x40000, b"\1" * 8)
-    log.follow(memory)
-    assert memory.refuses(0x40000)

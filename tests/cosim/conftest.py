@@ -25,6 +25,7 @@ _PLAYED_ONCE = ("observed", "demo", "stories", "peers", "atomic_swap", "report",
 """Fixtures that are a whole simulation, looked at by many tests."""
 
 
+@pytest.hookimpl(tryfirst=True)   # before the groups are read
 def pytest_collection_modifyitems(items):
     """Send tests that look at one simulation to one worker, so that it is played once."""
     here = Path(__file__).parent

@@ -18,7 +18,7 @@ from sim.model.commands import context_command, iotlb_command
 from sim.model.fields import field
 from sim.model.owed_messages import EVENT_REGISTERS, OwedMessages
 from sim.model.pending import Pending
-from sim.model.register_file import RegisterError, RegisterFile
+from sim.model.register_file import EVENT_CAUSES, RegisterError, RegisterFile
 from sim.model.register_rules import broken_rule
 from sim.model.translate import Request, Result
 
@@ -26,7 +26,6 @@ __all__ = ["FollowedRegisters", "Waits"]
 
 _WRITE, _WIDE, _ERROR, _VIOLATION = (field(RegisterAccess, name).mask for name in (
     "write", "wide", "error", "violation"))
-_CAUSES = {"FECTL": ("FSTS", ("PFO", "PPF", "IQE", "ICE", "ITE")), "IECTL": ("ICS", ("IWC",))}
 _IP = REGISTERS["FECTL"].field("IP").mask
 _DWORD = (1 << 32) - 1
 _SHOWS = {"ICC": {"CCMD"}, "IVT": {"IOTLB"}, "SRTP": {"GSTS"}, "TE": {"GSTS"}, "QIE": {"GSTS", "IQH"}}
@@ -180,7 +179,7 @@ class FollowedRegisters:
         return rule is None or rule.obeyed
 
     def _cause(self, control: str) -> bool:
-        status, names = _CAUSES[control]
+        status, names = EVENT_CAUSES[control]
         return any(self.file.get(status, name) for name in names)
 
     # --- fault records ---

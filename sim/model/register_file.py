@@ -20,13 +20,14 @@ from hw.spec.tables import PAGE_BITS
 from sim.model.register_rules import broken_rule
 from sim.model.translate import Request, Result
 
-__all__ = ["Message", "RegisterError", "RegisterFile"]
+__all__ = ["EVENT_CAUSES", "Message", "RegisterError", "RegisterFile"]
 
 _DWORD_BITS = 32
 _STORED = (Access.RW, Access.WO)
 _FAULT_TYPES = {DmaAccess.READ: FaultType.READ, DmaAccess.WRITE: FaultType.WRITE, DmaAccess.ATOMIC: FaultType.ATOMIC}
 _FAULT = REGISTERS["FRCD"].field("F").mask
-_CAUSES = {"FECTL": ("FSTS", ("PFO", "PPF", "IQE", "ICE", "ITE")), "IECTL": ("ICS", ("IWC",))}
+EVENT_CAUSES = {"FECTL": ("FSTS", ("PFO", "PPF", "IQE", "ICE", "ITE")), "IECTL": ("ICS", ("IWC",))}
+"""By control register: the status register, and the bits of it that stand for its event."""
 _MESSAGES = {"FECTL": ("FE", MessageKind.FAULT_EVENT), "IECTL": ("IE", MessageKind.INVALIDATION_EVENT)}
 
 
@@ -235,5 +236,5 @@ class RegisterFile:
                 self.messages.append(Message(kind, address, self._values[f"{prefix}DATA", 0]))
 
     def _has_cause(self, control: str) -> bool:
-        status, fields = _CAUSES[control]
+        status, fields = EVENT_CAUSES[control]
         return any(self.get(status, field) for field in fields)

@@ -1,58 +1,65 @@
-"""Walk second-stage tables: one engine, many walks in flight.
+"""Walk second-stage tables: one engine, many walks in flight, and many who wait for each.
 
 ::
 
-    requests[0] --+                    +--------------+--------------> answers
-    requests[1] --+--> accept --> slots (a row per walk)               fill
-                         |         |          ^
-                         v         v          | next level
-                       reads --> memory --> check
+    requests[2] --+                                       +-- join --> waiters ----+
+    prewalks    --+--> arrival --> keys, structures --> decide                     v
+    prefetches  --+                       ^               +-- begin --> steps --> answering --> answers
+                                          |                    ^       |  ^  |     |    \\---> fill
+                                    invalidation               |       v  |  |     |
+                                                               |      memory |     |
+                                                               +--- again ---|-----+
+                                          structures <-----------------------+
 
-A walk owns a slot from its acceptance until its answer has been taken. Its row is written by `accept` and by `check`;
-between the two, exactly one read of the walk is under way, so rows never conflict.
+A request waits for the walk of its line of pages that is under way, or begins one at the deepest level that the
+paging-structure caches know. The table word that ends a walk answers all who wait for it, each from his own entry.
 
-What will come, and where:
-merging of misses on one page, in `accept`: a request that finds its domain and page in an unmarked slot's key waits on
-that slot, and is answered from its result; a paging cache, in `accept` and `check`: a lookup gives the first level and
-table, each table entry that passed is a fill; stages, in the row: a nested walk is a walk whose table addresses walk.
+Forward progress: a walk has one read in flight or its answer at hand, and memory answers every read. A finished walk is
+answered when those that finished before it are, one waiter in each cycle in which the reply former takes one, and it
+takes turns. So every slot becomes free. A walk that is walked again answers at least the waiter for whom it is; it takes
+no new ones, so that nobody waits for more than the walks of those before him. Requests are taken in turn from their ports
+as slots become free; prefetches only while two slots are.
 """
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.iommu.checks import in_interrupt_window
-from hw.iommu.coverage import covers_context, covers_translation
-from hw.iommu.messages import Answer, EventPort, FillPort, InvalidationPort, IotlbFill, WalkRequest
-from hw.iommu.walk_step import second_stage_entry_address, second_stage_step, select_second_stage_entry
-from hw.lib.merge import Merge
-from hw.lib.stream import Queue, connect_stream
+from hw.iommu.messages import Answer, EventPort, FillPort, InvalidationPort, WalkRequest, iotlb_fill_layout
+from hw.iommu.structure_cache import StructureCaches
+from hw.iommu.waiter_lists import WaiterLists
+from hw.iommu.walk_answers import Waiter, WalkAnswers
+from hw.iommu.walk_arrival import WalkArrival
+from hw.iommu.walk_keys import WalkKeys
+from hw.iommu.walk_steps import Walk, WalkSteps
+from hw.lib.match import first_one, one_hot_number
+from hw.lib.stream import connect_stream
 from hw.spec.capabilities import Straps
-from hw.spec.events import EventKind, WalkDetail
-from hw.spec.faults import FaultReason
-from hw.spec.memory import MemoryOperation, MemoryRequest, memory_reply_layout
-from hw.spec.tables import MAX_LEVEL, PAGE_BITS, PageSize, top_level
+from hw.spec.dma import Access
+from hw.spec.events import EventKind, PrefetchCause, WalkStart
+from hw.spec.memory import CLIENT_TAG_BITS, MemoryRequest, memory_reply_layout
+from hw.spec.tables import PAGE_BITS, top_level
 
-__all__ = ["PageWalker"]
-
-_PAGE_SIZES = (PageSize.SIZE_4K, PageSize.SIZE_2M, PageSize.SIZE_1G)
-_HPA_BITS = data.Layout.cast(MemoryRequest)["hpa"].width
-_IOVA_PAGE_BITS = data.Layout.cast(IotlbFill)["iova_page"].width
+__all__ = ["PageWalker", "WalkerCounts"]
 
 
-class _Walk(data.Struct):
-    """One walk in flight."""
-    request: WalkRequest
-    level: range(MAX_LEVEL + 1)  # of the table that is being read
-    readable: 1                  # ANDed over the levels above
-    writable: 1
+class WalkerCounts(data.Struct):
+    """What happens in this cycle."""
+
+    walks: 1                     # a walk begins for a request
+    joined: 1                    # a request joins one
+    again: 1                     # a walk is walked again
+    reads: 1                     # memory takes a read
+    prefetches: 1                # a walk begins for a stream
+    prefetches_dropped: 1        # it does not: one is under way, or has been overtaken by an invalidation
+    prewalks: 1                  # a walk begins for the host
 
 
-class _Key(data.Struct):
-    """What an invalidation compares a walk with."""
-    source_id: 16
-    domain_id: 16
-    iova_page: _IOVA_PAGE_BITS
+class _Again(data.Struct):
+    """A walk that is to be walked again."""
+
+    valid: 1
+    slot: CLIENT_TAG_BITS
+    walk: Walk
 
 
 class PageWalker(wiring.Component):
@@ -61,217 +68,254 @@ class PageWalker(wiring.Component):
     Parameters
     ----------
     config : IommuConfig
-        `walk_slots`, `memory_word_bits`.
+        `walk_slots`, `waiters`, `memory_word_bits`, sizes of the paging-structure caches.
 
     Members
     -------
     requests
         0 from the lookup, 1 from the context walker; served in turn.
+    prewalks, prefetches
+        Walks that fill the caches and answer nobody, for the host and for a stream. Pre-walks take turns with requests;
+        prefetches are taken while two slots are free and nobody else waits, and are forgotten if an invalidation begins
+        meanwhile. Both are forgotten if their line is being walked already.
+    prewalk_ended
+        One cycle for each pre-walk, when it is over or forgotten.
     answers
-        One per request, in the order in which the walks end. `context` is the request's own.
+        One per request. `context` holds what the reply and a fault record need.
     fill
-        A translation for the IOTLB: of walks that ended without a fault and unmarked, unless all of it is a page of the
-        interrupt window, which no request may reach: the next one reads the tables again. A superpage around the window
-        is filled, and the reply former blocks what meets the window. In caching mode also the lack of a translation:
-        4 KiB, neither readable nor writable, where an unmarked walk met an entry that is not present. No other fault
-        is cached.
+        Translations for the IOTLB, see WalkAnswers. Of unmarked walks only.
     memory_requests, memory_replies
         Table memory; the tag is the slot. Replies are always taken, one a cycle.
+    busy
+        A paging-structure cache is being scanned.
+    counts
+        See WalkerCounts.
     straps, invalidation
         See Straps and InvalidationPort.
     events
-        0: WALK at acceptance. 1: WALK_RESULT when the last entry has been checked, with the mark as it then stood.
+        0: WALK, when a request begins a walk or joins one. 1: WALK_RESULT, when its answer is decided. 2: PREFETCH. From
+        3 on: STRUCTURE_FILL, one for each entry of a line.
 
     Timing
     ------
-    The first read is offered in the cycle after acceptance, each further one two cycles after its predecessor's reply,
-    the answer two cycles and the fill one cycle after the last reply. A fill never waits; an answer waits in its slot's
-    place, so that a slow taker delays new walks and nothing else.
+    A request is decided in the cycle after that in which it was taken, one per cycle. Its read is offered in the next, each
+    further one in the cycle after its predecessor's reply, and the answer two cycles after the last reply: a walk of n
+    reads takes n (L + 1) + 3 cycles from acceptance to answer, others' turns apart. The fill comes one cycle after the last reply.
 
     Races
     -----
-    A walk that is accepted in a cycle with `begin` is marked, covered or not. A walk in a slot is marked if the
-    invalidation covers it: each slot has a mark for each page size, since it is not known which size the walk will find.
+    A walk that begins in a cycle with `begin` is marked, covered or not, and so is one that begins for a marked transaction.
     A fill in the cycle of `begin` still goes out; one cycle later the mark stops it. An answer is never stopped.
+    A request may join a walk that is under way, and have its translation as if it had been cached. It may not have its
+    fault: what that walk met may have been repaired before the request came. Who is blocked so waits for the walk to be
+    walked again, from the top table of his own context; all who wait behind him were there before, and believe it.
 
-    Source: VT-d 4.1, 3.7 (second stage), 3.14 (interrupt window), 6.1 and 6.2 (what may be cached), 7.2 (reasons).
+    Source: VT-d 4.1, 3.7 (second stage), 6.1 and 6.2 (what may be cached), 7.2 (reasons); ours (organisation).
     """
 
     def __init__(self, config):
-        self._slots = config.walk_slots
+        self._config = config
         word = memory_reply_layout(config.memory_word_bits)
-        self._word = word
         super().__init__({
             "requests": In(stream.Signature(WalkRequest)).array(2),
+            "prewalks": In(stream.Signature(WalkRequest)),
+            "prefetches": In(stream.Signature(WalkRequest)),
+            "prewalk_ended": Out(1),
             "answers": Out(stream.Signature(Answer)),
-            "fill": Out(FillPort(IotlbFill)),
+            "fill": Out(FillPort(iotlb_fill_layout(config.entries_per_word))),
             "memory_requests": Out(stream.Signature(MemoryRequest)),
             "memory_replies": In(stream.Signature(word)),
+            "busy": Out(1),
+            "counts": Out(WalkerCounts),
             "straps": In(Straps),
             "invalidation": In(InvalidationPort()),
-            "events": Out(EventPort()).array(2),
+            "events": Out(EventPort()).array(3 + config.entries_per_word),
         })
 
     def elaborate(self, platform):
         m = Module()
-        slot_bits = max(1, ceil_log2(self._slots))
-        m.submodules.arriving = arriving = Merge(WalkRequest, ports=len(self.requests))
-        m.submodules.slots = slots = memory.Memory(shape=_Walk, depth=self._slots, init=[])
-        m.submodules.reads = reads = Queue(data.StructLayout({"slot": slot_bits, "hpa": _HPA_BITS}), depth=self._slots)
-        m.submodules.done = done = Queue(data.StructLayout({"slot": slot_bits, "answer": Answer}), depth=self._slots)
-        row_write = slots.write_port()
-        row_read = slots.read_port()  # never reads a row in the cycle in which it is written
-        for source, sink in zip(self.requests, arriving.i, strict=True):
+        config, slots = self._config, self._config.walk_slots
+        m.submodules.arrival = arrival = WalkArrival()
+        m.submodules.keys = keys = WalkKeys(slots=slots, entries=config.entries_per_word)
+        m.submodules.structures = structures = StructureCaches(config)
+        m.submodules.steps = steps = WalkSteps(config)
+        m.submodules.waiters = waiters = WaiterLists(Waiter, lists=slots, places=config.waiters)
+        m.submodules.answering = answering = WalkAnswers(config)
+
+        for source, sink in zip((*self.requests, self.prewalks, self.prefetches),
+                                (*arrival.requests, arrival.prewalks, arrival.prefetches), strict=True):
             connect_stream(m, src=source, dst=sink)
+        connect_stream(m, src=steps.memory_requests, dst=self.memory_requests)
+        connect_stream(m, src=self.memory_replies, dst=steps.memory_replies)
+        connect_stream(m, src=answering.answers, dst=self.answers)
+        connect(m, steps.structure_fill, structures.fill)
+        connect(m, answering.fill, flipped(self.fill))
+        for block in (keys, structures):
+            connect(m, flipped(self.invalidation), block.invalidation)
+        for block in (steps, answering):
+            m.d.comb += block.straps.eq(self.straps)
+        for event, source in zip(self.events[1:], (*answering.events, None, *structures.events), strict=True):
+            if source is not None:
+                connect(m, source, flipped(event))
+        m.d.comb += self.busy.eq(structures.busy)
 
-        busy = Signal(self._slots)
-        keys = Signal(data.ArrayLayout(_Key, self._slots))
-        marks = Signal(data.ArrayLayout(len(_PAGE_SIZES), self._slots))  # bit: PageSize
-
-        # Invalidations mark what they cover; accepting a walk, below, has the last word on its slot.
-        invalidation = self.invalidation.payload
-        for slot in range(self._slots):
-            key = keys[slot]
-            stale_context = covers_context(invalidation, source_id=key.source_id, domain_id=key.domain_id)
-            for size in _PAGE_SIZES:
-                stale_page = covers_translation(
-                    invalidation, domain_id=key.domain_id, iova_page=key.iova_page, page_size=size)
-                with m.If(self.invalidation.begin & (stale_context | stale_page)):
-                    m.d.sync += marks[slot][size.value].eq(1)
-
-        # Check: the reply and its row, one cycle later.
-        checking = Signal()
-        reply = Signal(self._word)
-        m.d.comb += [self.memory_replies.ready.eq(1), row_read.addr.eq(self.memory_replies.payload.tag)]
-        m.d.sync += [checking.eq(self.memory_replies.valid), reply.eq(self.memory_replies.payload)]
-        walk = row_read.data
-        request, context = walk.request.transaction.request, walk.request.context
-        entry = select_second_stage_entry(reply.data, iova=request.iova, level=walk.level)
-        fault, leaf = second_stage_step(
-            m, entry=entry, error=reply.error, level=walk.level, top=top_level(context.address_width),
-            access=request.access, straps=self.straps)
-        descending = Signal()
-        ending = Signal()
+        # Take: compare with the walks under way, and look up how far the caches lead.
+        busy = Signal(slots)
+        free = ~busy
+        coming, arrived = arrival.coming, arrival.arrived
+        wanted = arrived.walk.transaction.request
         m.d.comb += [
-            descending.eq(checking & (fault == FaultReason.NONE) & ~leaf),
-            ending.eq(checking & ~descending),
+            arrival.roomy.eq((free & (free - 1)).any()),   # two slots
+            arrival.begin.eq(self.invalidation.begin),
+            keys.hold.eq(~arrival.taking),
+            keys.arriving.domain_id.eq(coming.walk.context.domain_id),
+            keys.arriving.iova_page.eq(coming.walk.transaction.request.iova[PAGE_BITS:]),
+            structures.iova_page.eq(coming.walk.transaction.request.iova[PAGE_BITS:]),
+            structures.looked_up.eq(arrival.going),
+            structures.domain_id.eq(arrived.walk.context.domain_id),
+            structures.needs_read.eq(~arrived.lonely & (wanted.access != Access.WRITE)),
+            structures.needs_write.eq(~arrived.lonely & (wanted.access != Access.READ)),
         ]
 
-        # Accept: into the lowest free slot, in cycles in which no walk descends.
-        accepting = Signal()
-        free_slot = Signal(slot_bits)
-        for slot in reversed(range(self._slots)):
-            with m.If(~busy[slot]):
-                m.d.comb += free_slot.eq(slot)
-        accepted = arriving.o.payload
-        accepted_request = accepted.transaction.request
+        # Answer: the finished walks in turn, those who wait for each in turn.
+        current = waiters.current
+        ended = Signal()             # the current walk has answered everyone
+        again = Signal(_Again)       # the one before is to be walked again
         m.d.comb += [
-            arriving.o.ready.eq(~busy.all() & ~descending),
-            accepting.eq(arriving.o.valid & arriving.o.ready),
+            waiters.finish.valid.eq(steps.finished),
+            waiters.finish.list.eq(steps.finished_slot),
+            steps.select.eq(waiters.selected.valid),
+            steps.select_slot.eq(waiters.selected.list),
+            answering.valid.eq(current.valid),
+            answering.waiter.eq(current.payload),
+            answering.first.eq(current.first),
+            answering.fresh.eq(current.fresh),
+            answering.lonely.eq(current.lonely),
+            answering.marks.eq(keys.marks[current.list]),
+            waiters.advance.eq(answering.advance),
+            waiters.again.eq(answering.again),
+            ended.eq(answering.advance & (current.last | current.lonely)),
+            keys.mark.eq(answering.again),
+            keys.mark_slot.eq(current.list),
         ]
-        with m.If(accepting):
+        m.d.sync += [
+            again.valid.eq(answering.again),
+            again.slot.eq(current.list),
+            again.walk.domain_id.eq(answering.result.walk.domain_id),
+            again.walk.iova_page.eq(current.payload.transaction.request.iova[PAGE_BITS:]),
+            again.walk.address_width.eq(current.payload.address_width),
+            again.walk.table_pointer.eq(current.payload.table_pointer),
+        ]
+        filling = keys.marks[steps.filling_slot]
+        m.d.comb += [
+            answering.result.eq(steps.result),
+            steps.marked.eq(Mux(steps.filling_level == 2, filling.region, filling.domain)),
+        ]
+
+        # Decide: join a walk, begin one, or forget a prefetch.
+        joinable = Signal(slots)
+        joins, starts, forgotten = Signal(), Signal(), Signal()
+        joined_slot, free_slot = Signal(range(slots)), Signal(range(slots))
+        from_host = Signal(slots)
+        host_ended = ended & from_host.bit_select(current.list, 1)
+        m.d.comb += [
+            joinable.eq(keys.matching & busy & keys.joinable & ~waiters.closing),
+            joined_slot.eq(one_hot_number(first_one(joinable))),
+            free_slot.eq(one_hot_number(first_one(free))),
+            arrival.going.eq(joins | starts | forgotten),
+            self.prewalk_ended.eq(host_ended | (forgotten & (arrived.cause == PrefetchCause.HOST))),
+        ]
+        with m.If(arrived.valid & joinable.any()):
+            m.d.comb += [joins.eq(~arrived.lonely & waiters.room), forgotten.eq(arrived.lonely & ~host_ended)]
+        with m.Elif(arrived.valid & arrived.lonely & arrived.walk.transaction.marked):
+            m.d.comb += forgotten.eq(~host_ended)
+        with m.Elif(arrived.valid):
+            m.d.comb += starts.eq((arrived.lonely | waiters.room) & ~busy.all() & ~again.valid)
+        with m.If(ended):
+            m.d.sync += busy.bit_select(current.list, 1).eq(0)
+        with m.If(starts):
             m.d.sync += [
                 busy.bit_select(free_slot, 1).eq(1),
-                keys[free_slot].source_id.eq(accepted_request.source_id),
-                keys[free_slot].domain_id.eq(accepted.context.domain_id),
-                keys[free_slot].iova_page.eq(accepted_request.iova[PAGE_BITS:]),
-                marks[free_slot].eq((accepted.transaction.marked | self.invalidation.begin).replicate(len(_PAGE_SIZES))),
+                from_host.bit_select(free_slot, 1).eq(arrived.lonely & (arrived.cause == PrefetchCause.HOST)),
             ]
 
-        # Both write a row and queue a read, never in the same cycle.
-        next_row = row_write.data
-        with m.If(descending):
+        self._begin(m, arrived.walk, structures.start, again, steps)
+        m.d.comb += steps.start.eq(starts | again.valid)
+        with m.If(~again.valid):
+            m.d.comb += steps.start_slot.eq(free_slot)
+        context = arrived.walk.context
+        waiter = waiters.append.payload
+        m.d.comb += [
+            keys.take.eq(starts),
+            keys.slot.eq(free_slot),
+            keys.key.source_id.eq(wanted.source_id),
+            keys.key.domain_id.eq(context.domain_id),
+            keys.key.iova_page.eq(wanted.iova[PAGE_BITS:]),
+            keys.marked.eq(arrived.walk.transaction.marked),
+            waiters.append.valid.eq(joins | starts),
+            waiters.append.list.eq(Mux(joins, joined_slot, free_slot)),
+            waiters.append.begins.eq(starts),
+            waiters.append.lonely.eq(starts & arrived.lonely),
+            waiter.transaction.eq(arrived.walk.transaction),
+            waiter.fault_processing_disable.eq(context.fault_processing_disable),
+            waiter.address_width.eq(context.address_width),
+            waiter.table_pointer.eq(context.table_pointer),
+        ]
+
+        self._report(m, arrived, joins=joins, starts=starts)
+        m.d.comb += [
+            self.counts.walks.eq(starts & ~arrived.lonely),
+            self.counts.joined.eq(joins),
+            self.counts.again.eq(again.valid),
+            self.counts.reads.eq(self.memory_requests.valid & self.memory_requests.ready),
+            self.counts.prefetches.eq(starts & arrived.lonely & (arrived.cause == PrefetchCause.STREAM)),
+            self.counts.prefetches_dropped.eq(forgotten & (arrived.cause == PrefetchCause.STREAM)),
+            self.counts.prewalks.eq(starts & arrived.lonely & (arrived.cause == PrefetchCause.HOST)),
+        ]
+        return m
+
+    def _begin(self, m, wanted, start, again, steps):
+        """From where a walk begins: a walk that is walked again goes first, and from the top."""
+        walk, position = steps.start_walk, steps.start_position
+        with m.If(again.valid):
+            m.d.comb += [steps.start_slot.eq(again.slot), walk.eq(again.walk)]
+        with m.Else():
             m.d.comb += [
-                row_write.addr.eq(reply.tag),
-                next_row.request.eq(walk.request),
-                next_row.level.eq(walk.level - 1),
-                next_row.readable.eq(walk.readable & entry.readable),
-                next_row.writable.eq(walk.writable & entry.writable),
-                reads.i.payload.hpa.eq(second_stage_entry_address(
-                    iova=request.iova, level=walk.level - 1, table=entry.address)),
+                walk.domain_id.eq(wanted.context.domain_id),
+                walk.iova_page.eq(wanted.transaction.request.iova[PAGE_BITS:]),
+                walk.address_width.eq(wanted.context.address_width),
+                walk.table_pointer.eq(wanted.context.table_pointer),
+            ]
+        with m.If(start.found & ~again.valid):
+            m.d.comb += [
+                position.level.eq(start.level),
+                position.permissions.readable.eq(start.readable),
+                position.permissions.writable.eq(start.writable),
+                steps.start_table.eq(start.table),
             ]
         with m.Else():
             m.d.comb += [
-                row_write.addr.eq(free_slot),
-                next_row.request.eq(accepted),
-                next_row.level.eq(top_level(accepted.context.address_width)),
-                next_row.readable.eq(1),
-                next_row.writable.eq(1),
-                reads.i.payload.hpa.eq(second_stage_entry_address(
-                    iova=accepted_request.iova, level=next_row.level, table=accepted.context.table_pointer)),
+                position.level.eq(top_level(walk.address_width)),
+                position.permissions.readable.eq(1),
+                position.permissions.writable.eq(1),
+                steps.start_table.eq(walk.table_pointer),
             ]
-        m.d.comb += [
-            row_write.en.eq(descending | accepting),
-            reads.i.payload.slot.eq(row_write.addr),
-            reads.i.valid.eq(descending | accepting),  # one place per slot: always ready
-            self.memory_requests.payload.operation.eq(MemoryOperation.READ),
-            self.memory_requests.payload.hpa.eq(reads.o.payload.hpa),
-            self.memory_requests.payload.tag.eq(reads.o.payload.slot),
-            self.memory_requests.valid.eq(reads.o.valid),
-            reads.o.ready.eq(self.memory_requests.ready),
-        ]
 
-        # The end of a walk: a fill unless marked, an answer always.
-        translated = Signal()
-        missing = Signal()      # an entry that is not present
-        page_size = Signal(PageSize)
-        marked = Signal()
-        m.d.comb += [
-            translated.eq(ending & (fault == FaultReason.NONE)),
-            missing.eq(ending & ~reply.error & ~entry.readable & ~entry.writable),
-            marked.eq(marks[reply.tag[:slot_bits]].bit_select(page_size, 1)),
-        ]
-        with m.If(translated):
-            m.d.comb += page_size.eq(walk.level - 1)
-        answer = done.i.payload.answer
-        fill = self.fill.payload
-        unreachable = (page_size == PageSize.SIZE_4K) & in_interrupt_window(entry.address)
-        m.d.comb += [
-            self.fill.valid.eq(((translated & ~unreachable) | (missing & self.straps.caching_mode)) & ~marked),
-            fill.domain_id.eq(context.domain_id),
-            fill.iova_page.eq(request.iova[PAGE_BITS:]),
-            fill.page_size.eq(page_size),
-            fill.page.eq(answer.page),
-            fill.readable.eq(walk.readable & entry.readable),
-            fill.writable.eq(walk.writable & entry.writable),
-            fill.table_pointer.eq(context.table_pointer),
-        ]
-        m.d.comb += [
-            done.i.valid.eq(ending),  # one place per slot: always ready
-            done.i.payload.slot.eq(reply.tag),
-            answer.transaction.eq(walk.request.transaction),
-            answer.transaction.marked.eq(marked),
-            answer.context.eq(context),
-            answer.fault_reason.eq(fault),
-            answer.page_size.eq(page_size),
-            answer.page.eq(Mux(translated, entry.address, 0)),
-            self.answers.payload.eq(done.o.payload.answer),
-            self.answers.valid.eq(done.o.valid),
-            done.o.ready.eq(self.answers.ready),
-        ]
-        with m.If(self.answers.valid & self.answers.ready):
-            m.d.sync += busy.bit_select(done.o.payload.slot, 1).eq(0)
-
-        # Events.
-        for event, kind, valid, subject in (
-            (self.events[0], EventKind.WALK, accepting, accepted),
-            (self.events[1], EventKind.WALK_RESULT, ending, walk.request),
+    def _report(self, m, arrived, *, joins, starts):
+        """Events of who begins a walk or joins one."""
+        request, context = arrived.walk.transaction.request, arrived.walk.context
+        walk, prefetch = self.events[0], self.events[2]
+        for event, kind, valid, tag in (
+            (walk, EventKind.WALK, joins | (starts & ~arrived.lonely), request.tag),
+            (prefetch, EventKind.PREFETCH, starts & arrived.lonely, arrived.cause),
         ):
             m.d.comb += [
                 event.valid.eq(valid),
                 event.payload.kind.eq(kind),
-                event.payload.source_id.eq(subject.transaction.request.source_id),
-                event.payload.domain_id.eq(subject.context.domain_id),
-                event.payload.tag.eq(subject.transaction.request.tag),
-                event.payload.iova.eq(subject.transaction.request.iova),
-                event.payload.hpa.eq(subject.context.table_pointer << PAGE_BITS),
+                event.payload.source_id.eq(request.source_id),
+                event.payload.domain_id.eq(context.domain_id),
+                event.payload.tag.eq(tag),
+                event.payload.iova.eq(request.iova),
+                event.payload.hpa.eq(context.table_pointer << PAGE_BITS),
             ]
-        detail = Signal(WalkDetail)
-        m.d.comb += [
-            detail.fault_reason.eq(fault),
-            detail.page_size.eq(page_size),
-            detail.marked.eq(marked),
-            detail.page.eq(answer.page),
-            self.events[1].payload.detail.eq(detail),
-        ]
-        return m
+        m.d.comb += data.View(WalkStart, walk.payload.detail[:WalkStart.as_shape().size]).joined.eq(joins)

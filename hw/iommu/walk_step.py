@@ -1,12 +1,14 @@
 """What one table entry means: the checks of each step of a walk, in the order of the specification, as pure functions.
 
 Each takes the module for its statements, and an entry as read; each returns signals. Within one step a memory error
-comes first, then presence and permission, then reserved bits, then what the fields say.
+comes first, then presence and permission, then reserved bits, then what the fields say. What an entry says and what a
+request may do are apart, since several requests wait for one walk.
 
 Source: VT-d 4.1, 9.1, 9.3 and 9.8 (entries), 7.2 (reasons).
 """
 from amaranth import *
 from amaranth.lib import data
+from amaranth.utils import ceil_log2
 
 from hw.lib.match import beyond
 from hw.spec.dma import Access
@@ -22,8 +24,9 @@ from hw.spec.tables import (
     level_shift,
 )
 
-__all__ = ["root_entry_address", "context_entry_address", "second_stage_entry_address", "select_second_stage_entry",
-           "root_fault", "context_fault", "second_stage_step"]
+__all__ = ["Permissions", "root_entry_address", "context_entry_address", "second_stage_entry_address",
+           "second_stage_entries", "select_second_stage_entry", "root_fault", "context_fault", "permission_fault",
+           "permissions_after", "second_stage_step"]
 
 _SECOND_STAGE_ENTRY_BITS = SecondStageEntry.as_shape().size
 _SECOND_STAGE_ENTRY_LOG2 = (_SECOND_STAGE_ENTRY_BITS // 8).bit_length() - 1  # log2 of its bytes
@@ -64,9 +67,14 @@ def second_stage_entry_address(*, iova, level, table):
 
 def select_second_stage_entry(word, *, iova, level):
     """The entry for `iova` out of the memory word that holds it."""
-    entries = len(word) // _SECOND_STAGE_ENTRY_BITS
-    position = _index(iova, level)[:entries.bit_length() - 1]
+    position = _index(iova, level)[:ceil_log2(len(word) // _SECOND_STAGE_ENTRY_BITS)]
     return SecondStageEntry(word.word_select(position, _SECOND_STAGE_ENTRY_BITS))
+
+
+def second_stage_entries(word):
+    """All entries in a memory word, the lowest index first."""
+    return [SecondStageEntry(word.word_select(position, _SECOND_STAGE_ENTRY_BITS))
+            for position in range(len(word) // _SECOND_STAGE_ENTRY_BITS)]
 
 
 def root_fault(m, *, entry, error, straps):
@@ -112,27 +120,25 @@ def context_fault(m, *, entry, error, straps):
     return fault
 
 
-def second_stage_step(m, *, entry, error, level, top, access, straps):
-    """Fault reason of a second-stage entry as read, and whether it is a leaf.
+def second_stage_step(m, *, entry, level, straps):
+    """What a second-stage entry says, whoever asks.
 
     Parameters
     ----------
-    entry, error
+    entry
         As read from memory.
-    level, top
-        Level of its table, and that of the top table.
-    access
-        What the request wants.
+    level
+        Of its table.
 
     Returns
     -------
-    fault, leaf
-        `leaf` is meaningful if there is no fault.
+    leaf, reserved
+        It maps a page, if nothing is wrong with it. Something is: a bit that must be zero is set.
     """
-    fault = Signal(FaultReason, name="second_stage_fault")
     leaf = Signal(name="leaf")
-    size_supported = Signal()
-    misaligned = Signal()
+    reserved = Signal(name="reserved")
+    size_supported = Signal(name="size_supported")
+    misaligned = Signal(name="misaligned")
     with m.Switch(level):
         for size in (PageSize.SIZE_2M, PageSize.SIZE_1G):
             with m.Case(size.value + 1):
@@ -140,22 +146,47 @@ def second_stage_step(m, *, entry, error, level, top, access, straps):
                     size_supported.eq(straps.superpages[size.value - 1]),
                     misaligned.eq(entry.address[:LEVEL_BITS * size.value].any()),
                 ]
-    large = Signal()
+    large = Signal(name="large")
     m.d.comb += [
         large.eq(entry.page_size & (level != 1)),
         leaf.eq(large | (level == 1)),
+        reserved.eq((entry.snoop & ~straps.snoop_control) | entry.transient_mapping
+                    | _beyond_host_width(entry.address, straps) | (large & (~size_supported | misaligned))),
     ]
-    reserved = ((entry.snoop & ~straps.snoop_control) | entry.transient_mapping
-                | _beyond_host_width(entry.address, straps) | (large & (~size_supported | misaligned)))
+    return leaf, reserved
 
-    with m.If(error & (level == top)):
-        m.d.comb += fault.eq(FaultReason.CONTEXT_INVALID)
-    with m.Elif(error):
-        m.d.comb += fault.eq(FaultReason.SECOND_STAGE_ACCESS)
-    with m.Elif((access != Access.READ) & ~entry.writable):
+
+class Permissions(data.Struct):
+    """What the entries of a walk permit so far, ANDed.
+
+    `read_went_first` decides between two reasons for the access that needs both: reading was lost at a level at which
+    writing was not. Until one of the two is lost it is zero.
+    """
+    readable: 1
+    writable: 1
+    read_went_first: 1
+
+
+def permissions_after(above, entry):
+    """Permissions below an entry: a dict of values for a Permissions."""
+    went_first = above.readable & above.writable & ~entry.readable & entry.writable
+    return {
+        "readable": above.readable & entry.readable,
+        "writable": above.writable & entry.writable,
+        "read_went_first": above.read_went_first | went_first,
+    }
+
+
+def permission_fault(m, *, access, permissions):
+    """Fault reason of an access that needs what is not permitted; NONE if it is.
+
+    Each level of a walk checks writing before reading, and the first level at which something is missing decides.
+    """
+    fault = Signal(FaultReason, name="permission_fault")
+    lacks_write = (access != Access.READ) & ~permissions.writable
+    lacks_read = (access != Access.WRITE) & ~permissions.readable
+    with m.If(lacks_write & ~(lacks_read & permissions.read_went_first)):
         m.d.comb += fault.eq(FaultReason.WRITE_PERMISSION)
-    with m.Elif((access != Access.WRITE) & ~entry.readable):
+    with m.Elif(lacks_read):
         m.d.comb += fault.eq(FaultReason.READ_PERMISSION)
-    with m.Elif(reserved):
-        m.d.comb += fault.eq(FaultReason.SECOND_STAGE_RESERVED)
-    return fault, leaf
+    return fault

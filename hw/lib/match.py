@@ -5,7 +5,7 @@ from operator import or_, xor
 from amaranth import *
 from amaranth.hdl import ShapeCastable
 
-__all__ = ["beyond", "equal_except", "first_one", "fold", "low_mask", "one_hot_select"]
+__all__ = ["beyond", "equal_except", "first_one", "fold", "low_mask", "one_hot_number", "one_hot_select"]
 
 
 def low_mask(count, width):
@@ -28,6 +28,13 @@ def first_one(bits):
     """One-hot: the lowest set bit of `bits`; zero if there is none."""
     bits = Value.cast(bits)
     return Cat(bit & ~bits[:position].any() for position, bit in enumerate(bits))
+
+
+def one_hot_number(chosen):
+    """The number of the one bit that is set in `chosen`, or 0."""
+    chosen = Value.cast(chosen)
+    return Cat(reduce(or_, [chosen[number] for number in range(len(chosen)) if number >> bit & 1], Const(0, 1))
+               for bit in range(max(1, (len(chosen) - 1).bit_length())))
 
 
 def one_hot_select(chosen, values):

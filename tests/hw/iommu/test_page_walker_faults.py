@@ -10,7 +10,7 @@ from hw.spec.faults import FaultReason
 from hw.spec.tables import PageSize, table_index
 from tests.hw.iommu.bench import receive, send
 from tests.hw.iommu.memory_mock import MemoryMock
-from tests.hw.iommu.walk_bench import IOVA, READ_WRITE, WalkBench, map_path, path, walk_request
+from tests.hw.iommu.walk_bench import IOVA, READ_WRITE, WalkBench, filled, map_path, path, walk_request
 
 
 def leaf(**fields):
@@ -47,13 +47,21 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_each_fault_has_its_reason_and_fills_nothing(case):
+def test_each_fault_has_its_reason_and_fills_nothing_that_would_permit_it(case):
     entries, access, reason = FAULTS[case]
     bench = WalkBench()
     map_path(bench.memory, entries)
     answer = bench.walk(walk_request(access=access))
     assert answer.fault_reason == reason
-    assert len(bench.fills) == 0
+    assert not any(permits(fill, IOVA, access) for fill in bench.fills.payloads)
+
+
+def test_what_a_blocked_request_may_not_do_is_cached_with_what_others_may():
+    bench = WalkBench()
+    map_path(bench.memory, table(2, writable=0))
+    assert bench.walk(walk_request(access=Access.WRITE)).fault_reason == FaultReason.WRITE_PERMISSION
+    (fill,) = bench.fills.payloads
+    assert filled(fill) == (IOVA >> 12 & ~1, [(0, 0x1001, 1, 0)])
 
 
 @pytest.mark.parametrize(
@@ -119,8 +127,18 @@ def test_in_caching_mode_alone_an_entry_that_is_not_present_fills_its_4_kib(case
     assert bench.walk(walk_request(access=access, domain_id=5)).fault_reason == reason
     assert len(bench.fills) == caching_mode
     for fill in bench.fills.payloads:
-        assert (fill.domain_id, fill.iova_page, fill.page_size) == (5, IOVA >> 12, PageSize.SIZE_4K)
-        assert (fill.readable, fill.writable, fill.page, fill.table_pointer) == (0, 0, 0, 0x777)
+        assert (fill.domain_id, fill.page_size, fill.table_pointer) == (5, PageSize.SIZE_4K, 0x777)
+        first, missing = filled(fill)
+        assert first == IOVA >> 12 & ~1
+        assert missing == [(0, 0, 0, 0), (1, 0, 0, 0)]    # the neighbour is as empty: in its word, or under its table
+
+
+def permits(fill, iova, access):
+    """True if a line would answer this access."""
+    first, entries = filled(fill)
+    position = (iova >> 12) - first >> 9 * fill.page_size.value
+    return any(at == position and (readable or access == Access.WRITE) and (writable or access == Access.READ)
+               for at, _, readable, writable in entries)
 
 
 def all_present(entries):
@@ -134,7 +152,9 @@ def test_in_caching_mode_no_other_fault_fills_anything(case):
     bench = WalkBench(caching_mode=1)
     map_path(bench.memory, entries)
     assert bench.walk(walk_request(access=access)).fault_reason == reason
-    assert len(bench.fills) == 0
+    lines = [filled(fill) for fill in bench.fills.payloads]
+    assert all(readable or writable for first, line in lines for at, _, readable, writable in line if first + at == IOVA >> 12)
+    assert not any(permits(fill, IOVA, access) for fill in bench.fills.payloads)
 
 
 @pytest.mark.parametrize("refused", range(4))
@@ -147,12 +167,12 @@ def test_in_caching_mode_a_memory_error_fills_nothing_whatever_the_data_seem_to_
 
 
 def test_a_page_of_the_interrupt_window_is_answered_and_not_filled():
-    for page, filled in {0xFEDFF: 1, 0xFEE00: 0, 0xFEEFF: 0, 0xFEF00: 1, 0x1_FEE00: 1}.items():
+    for page, fills in {0xFEDFF: 1, 0xFEE00: 0, 0xFEEFF: 0, 0xFEF00: 1, 0x1_FEE00: 1}.items():
         bench = WalkBench()
         map_path(bench.memory, leaf(address=page))
         answer = bench.walk(walk_request())
         assert (answer.fault_reason, answer.page) == (FaultReason.NONE, page)
-        assert len(bench.fills) == filled
+        assert len(bench.fills) == fills
 
 
 @pytest.mark.parametrize(("leaf_level", "page"), [(2, 0xFEE00), (3, 0xC0000)])
@@ -160,7 +180,7 @@ def test_a_superpage_around_the_interrupt_window_is_filled(leaf_level, page):
     bench = WalkBench()
     map_path(bench.memory, path(4, leaf_level, address=page))
     assert bench.walk(walk_request()).fault_reason == FaultReason.NONE
-    assert [fill.page for fill in bench.fills.payloads] == [page]
+    assert [entry[1] for fill in bench.fills.payloads for entry in filled(fill)[1]] == [page]
 
 
 PRECEDENCE = {
@@ -299,8 +319,9 @@ def test_random_walks_agree_with_another_reading_of_the_rules(walks, straps, see
     fills = {fill.domain_id: fill for fill in bench.fills.payloads}
     assert set(answers) == set(expected)
     for tag, (reason, level, page, readable, writable) in expected.items():
+        iova, access = requests[tag].transaction.request.iova, walks[tag][2]
         assert answers[tag].fault_reason == reason
-        assert (tag in fills) == (reason == 0)
+        assert (tag in fills and permits(fills[tag], iova, access)) == (reason == 0)
         if reason == 0:
             assert (answers[tag].page_size.value, answers[tag].page) == (level - 1, page)
-            assert (fills[tag].readable, fills[tag].writable) == (readable, writable)
+            assert (page, readable, writable) in [entry[1:] for entry in filled(fills[tag])[1]]

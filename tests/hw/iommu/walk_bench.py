@@ -11,10 +11,11 @@ from tests.hw.iommu.bench import Listener, receive, run, send
 from tests.hw.iommu.memory_mock import MemoryMock
 from tests.hw.iommu.request_path import context, request
 
-__all__ = ["IOVA", "READ_WRITE", "WalkBench", "many_walks", "map_many", "map_path", "path", "walk_request"]
+__all__ = ["IOVA", "READ_WRITE", "WalkBench", "filled", "many_walks", "map_many", "map_path", "path", "walk_request"]
 
 IOVA = 0x0000_7654_3211_0ABC  # indices 0xEC, 0x150, 0x190, 0x110 at levels 4 to 1
 READ_WRITE = dict(readable=1, writable=1)
+SIZES = dict(waiters=32, structure_sets=2, structure_ways=2, upper_structure_sets=2, upper_structure_ways=1)  # quick to elaborate
 
 
 def walk_request(*, iova=IOVA, access=Access.READ, tag=1, source_id=0x0310, marked=0, **of_context):
@@ -48,14 +49,14 @@ def path(top_level, leaf_level=1, **leaf):
 class WalkBench:
     """A walker with a memory, straps, and ears on everything it says."""
 
-    def __init__(self, *, memory=None, word_bits=128, slots=2, **straps):
-        self.dut = PageWalker(IommuConfig(walk_slots=slots, memory_word_bits=word_bits))
+    def __init__(self, *, memory=None, word_bits=128, slots=2, sizes=None, **straps):
+        self.dut = PageWalker(IommuConfig(walk_slots=slots, memory_word_bits=word_bits, **SIZES | (sizes or {})))
         self.memory = memory or MemoryMock(word_bits=word_bits)
         self.straps = describe_straps(STRAPS_DEFAULT) | straps
         self.fills = Listener(self.dut.fill)
         self.answers = Listener(self.dut.answers)
         self.reads = Listener(self.dut.memory_requests)
-        self.begins, self.ends = (Listener(port) for port in self.dut.events)
+        self.begins, self.ends, self.prefetches, *self.structures = (Listener(port) for port in self.dut.events)
 
     def run(self, *testbenches, cycles=5000):
         """Run testbenches with the memory."""
@@ -63,7 +64,7 @@ class WalkBench:
         async def strap(ctx):
             ctx.set(self.dut.straps, decode(Straps, encode(Straps, **self.straps)))
 
-        listeners = (self.fills, self.answers, self.reads, self.begins, self.ends)
+        listeners = (self.fills, self.answers, self.reads, self.begins, self.ends, self.prefetches, *self.structures)
         run(
             self.dut,
             strap,
@@ -84,6 +85,14 @@ class WalkBench:
 
         self.run(testbench)
         return self.answers.payloads[0]
+
+
+def filled(fill):
+    """A line for the IOTLB: its first page, and the entries that may be used: position, page, readable, writable."""
+    entries = [(position, entry.page, entry.readable, entry.writable)
+               for position, entry in enumerate(fill.entries) if entry.valid]
+    line = len(fill.entries) << 9 * fill.page_size.value
+    return fill.iova_page // line * line, entries
 
 
 def many_walks(count):

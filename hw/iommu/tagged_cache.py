@@ -1,53 +1,64 @@
-"""What the context cache and the IOTLB have in common: a set-associative array to be searched, filled and scanned.
+"""What all caches have in common: a set-associative array to be searched, filled and scanned.
 
 ::
 
-    index ---> [ one memory per way ] ---> lines ---> key compare, valid, not hidden ---> matched
-    fill ----> [   three readers,   ] ---> replace the same line, an empty way, or the next in turn
-    scan ----> [     one writer     ] ---> clear what the invalidation covers, one set per cycle
+    index ---> [ tags ] [ contents ] ---> key compare, valid, not hidden ---> matched ---> used
+    fill ----> [ tags ] ---> over the same line, in an empty way, or over one that is not in use
+    scan ----> [ tags ] ---> clear what the invalidation covers, one set per cycle
+
+The tags of a way are read in three places, its contents in one. No read port sees what is written in the same cycle:
+the few cases in which that matters are told from the addresses (section Races of `TaggedCache`).
 """
 from amaranth import *
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.iommu.line_replacement import LineReplacement
 from hw.iommu.messages import FillPort, InvalidationPort
-from hw.lib.match import first_one
+from hw.lib.plain_memory import PlainMemory
 
 __all__ = ["TaggedCache"]
 
+_READERS = _LOOKUP, _SCAN, _FILL = range(3)  # of the tags
+
 
 class TaggedCache(wiring.Component):
-    """Set-associative array of lines. Lines are in memory, valid bits in flip-flops.
+    """Set-associative array of lines. Tags and contents are in memory, valid bits in flip-flops.
 
     Parameters
     ----------
-    line : type[data.Struct]
-        One line, key and content.
+    tag, content : ShapeCastable
+        What a line is found and invalidated by, and what is found.
     sets : int
         Power of two, at least 2.
     ways : int
         At least 1.
     kind : InvalidationKind
         Invalidations that concern it.
-    set_of : callable(line) -> Value
-        Set of a line's key.
-    same_key : callable(line, line) -> Value
-        True if the keys of two lines are equal.
-    covers : callable(invalidation, line) -> Value
-        True if an invalidation of `kind` removes a line.
+    set_of : callable(tag) -> Value
+        Set of a tag's key.
+    same_key : callable(tag, tag) -> Value
+        True if the keys of two tags are equal.
+    covers : callable(invalidation, tag) -> Value
+        True if an invalidation of `kind` removes the line with this tag.
+    key_decides : bool
+        `covers` looks at nothing of the tag but its key, so that one comparison with the key looked for does for all
+        ways.
 
     Members
     -------
     set_index
         Set to be looked up.
     wanted
-        In the cycle after `set_index`: line whose key is looked for. Its content is ignored.
-    lines, matched
+        In the cycle after `set_index`: tag whose key is looked for. What is not key is ignored.
+    looked_up
+        In the same cycle as `wanted`: this is a lookup, and what it finds is in use.
+    tags, contents, matched
         In the same cycle as `wanted`: lines of the set, and the way that matches and may be used, one at most.
     fill
-        A line to be put in; any number in consecutive cycles.
-    filled, filled_set, filled_way, filled_line
-        A line is written in this cycle; lookups find it from the next one on.
+        A line to be put in: `tag` and `content`; any number in consecutive cycles.
+    filled, filled_set, filled_way, filled_tag, filled_content
+        A line is written in this cycle, that after its fill; a lookup whose `set_index` comes later finds it.
     invalidation
         What begins while `busy` is high is undefined: one at a time.
     busy
@@ -56,114 +67,154 @@ class TaggedCache(wiring.Component):
     Timing
     ------
     One lookup per cycle, always, whatever else goes on. A fill is written in the cycle after it came: over the line
-    with the same key, so that there are never two; else in an empty way; else round robin over the ways. `busy` is high
-    from the cycle after `begin` for `sets` + 1 cycles, whatever else goes on.
+    with the same key, so that there are never two; else where LineReplacement says. `busy` is high from the cycle after
+    `begin` for `sets` + 3 cycles, whatever else goes on.
 
     Races
     -----
     A lookup compared in the cycle of `begin` sees everything; from the next cycle on what the invalidation covers is
-    hidden until the scan has cleared it. A fill up to and in the cycle of `begin` is written before the scan compares
-    its set, so that the scan removes it if covered. A later fill is newer than the invalidation: where it takes the way
-    that the scan clears in the same cycle, it stays; where the scan comes by later and the line is covered, it is
-    dropped. A lookup compared in the cycle in which a fill is written sees the line that was there before.
+    hidden until the scan has cleared it. A fill up to and in the cycle of `begin` is written before the scan reads its
+    set, so that the scan removes it if covered. A later fill is newer than the invalidation: a way written in the cycle
+    in which the scan reads or clears it stays; where the scan comes by later and the line is covered, it is dropped.
+    A way written in the cycle of a lookup's `set_index` matches nothing, whatever it held or will hold.
 
     Source: ours.
     """
 
-    def __init__(self, line, *, sets, ways, kind, set_of, same_key, covers):
-        self._line = line
+    def __init__(self, tag, content, *, sets, ways, kind, set_of, same_key, covers, key_decides=True):
+        self._tag = tag
+        self._content = content
         self._sets = sets
         self._ways = ways
         self._kind = kind
         self.set_of = set_of
         self._same_key = same_key
         self._covers = covers
+        self._key_decides = key_decides
         super().__init__({
             "set_index": In(range(sets)),
-            "wanted": In(line),
-            "lines": Out(data.ArrayLayout(line, ways)),
+            "wanted": In(tag),
+            "looked_up": In(1),
+            "tags": Out(data.ArrayLayout(tag, ways)),
+            "contents": Out(data.ArrayLayout(content, ways)),
             "matched": Out(ways),
-            "fill": In(FillPort(line)),
+            "fill": In(FillPort(data.StructLayout({"tag": tag, "content": content}))),
             "filled": Out(1),
             "filled_set": Out(range(sets)),
             "filled_way": Out(range(ways)),
-            "filled_line": Out(line),
+            "filled_tag": Out(tag),
+            "filled_content": Out(content),
             "invalidation": In(InvalidationPort()),
             "busy": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        lookup_reads, scan_reads, fill_reads, writes = [], [], [], []
-        for way in range(self._ways):
-            m.submodules[f"way_{way}"] = way_lines = memory.Memory(shape=self._line, depth=self._sets, init=[])
-            write = way_lines.write_port()
-            writes.append(write)
-            for reads in (lookup_reads, scan_reads, fill_reads):
-                reads.append(way_lines.read_port(transparent_for=(write,)))
+        m.submodules.replacement = replacement = LineReplacement(sets=self._sets, ways=self._ways)
         valid = [Signal(self._sets, name=f"valid_{way}") for way in range(self._ways)]
+        written = Signal(self._ways)     # ways of `filled_set` written in this cycle
+        tags = self._memories(m, written)
+        self._look_up(m, tags, valid, written, replacement)
+        self._scan(m, tags, valid, written)
+        self._fill(m, tags, valid, written, replacement)  # sets what the scan clears: the newer line stays
+        return m
 
-        def valid_in(set_index):
-            return Cat(way_valid.bit_select(set_index, 1) for way_valid in valid)
+    def _memories(self, m, written):
+        """One memory of tags and one of contents per way; the tags are read by the lookup, the scan and the fill."""
+        ways = []
+        for way in range(self._ways):
+            m.submodules[f"tags_{way}"] = tags = PlainMemory(self._tag, depth=self._sets, readers=len(_READERS))
+            m.submodules[f"contents_{way}"] = contents = PlainMemory(self._content, depth=self._sets)
+            m.d.comb += [contents.read_address[0].eq(self.set_index), self.contents[way].eq(contents.read_data[0])]
+            for rows, line in ((tags, self.filled_tag), (contents, self.filled_content)):
+                m.d.comb += [
+                    rows.write_enable.eq(written[way]),
+                    rows.write_address.eq(self.filled_set),
+                    rows.write_data.eq(line),
+                ]
+            ways.append(tags)
+        return ways
 
-        # Lookup.
-        looked_up_set = Signal.like(self.set_index)
-        looked_up_valid = Signal(self._ways)
-        m.d.sync += looked_up_set.eq(self.set_index)
-        m.d.comb += looked_up_valid.eq(valid_in(looked_up_set))
-        for way, read in enumerate(lookup_reads):
-            hidden = self.busy & self._covers(self.invalidation.payload, read.data)
+    @staticmethod
+    def _valid_in(valid, set_index):
+        return Cat(way_valid.bit_select(set_index, 1) for way_valid in valid)
+
+    def _look_up(self, m, tags, valid, written, replacement):
+        """Whether a way may match at all is settled in the cycle in which its memory is read."""
+        usable = Signal(self._ways)
+        hidden = Signal(self._ways)
+        m.d.sync += [
+            usable.eq(self._valid_in(valid, self.set_index) & ~Mux(self.set_index == self.filled_set, written, 0)),
+            replacement.used_set.eq(self.set_index),
+        ]
+        if self._key_decides:
+            m.d.comb += hidden.eq((self.busy & self._covers(self.invalidation.payload, self.wanted)).replicate(self._ways))
+        for way, rows in enumerate(tags):
+            tag = rows.read_data[_LOOKUP]
+            if not self._key_decides:
+                m.d.comb += hidden[way].eq(self.busy & self._covers(self.invalidation.payload, tag))
             m.d.comb += [
-                read.addr.eq(self.set_index),
-                self.lines[way].eq(read.data),
-                self.matched[way].eq(looked_up_valid[way] & self._same_key(read.data, self.wanted) & ~hidden),
+                rows.read_address[_LOOKUP].eq(self.set_index),
+                self.tags[way].eq(tag),
+                self.matched[way].eq(usable[way] & self._same_key(tag, self.wanted) & ~hidden[way]),
             ]
+        m.d.comb += replacement.used.eq(Mux(self.looked_up, self.matched, 0))
 
-        # Scan: `scan_set` is read while the set before it is compared.
+    def _scan(self, m, tags, valid, written):
+        """Every set is read in one cycle and compared in the next. `busy` outlasts the last clear by a cycle, in which
+        a lookup is compared that was told before it that the line is valid.
+        """
         scan_set = Signal(range(self._sets))
-        reading = Signal()
-        comparing = Signal()
         compared_set = Signal.like(scan_set)
-        m.d.comb += self.busy.eq(reading | comparing)
-        m.d.sync += [comparing.eq(reading), compared_set.eq(scan_set)]
-        with m.If(self.invalidation.begin & (self.invalidation.payload.kind == self._kind)):
+        beginning, reading, comparing, cleared = Signal(), Signal(), Signal(), Signal()
+        newer = Signal(self._ways)
+        m.d.comb += self.busy.eq(beginning | reading | comparing | cleared)
+        m.d.sync += [
+            beginning.eq(self.invalidation.begin & (self.invalidation.payload.kind == self._kind)),
+            comparing.eq(reading),
+            cleared.eq(comparing),
+            compared_set.eq(scan_set),
+            newer.eq(Mux(scan_set == self.filled_set, written, 0)),
+        ]
+        with m.If(beginning):
             m.d.sync += [reading.eq(1), scan_set.eq(0)]
         with m.Elif(reading):
             m.d.sync += [reading.eq(scan_set != self._sets - 1), scan_set.eq(scan_set + 1)]
-        for way, read in enumerate(scan_reads):
-            m.d.comb += read.addr.eq(scan_set)
-            with m.If(comparing & self._covers(self.invalidation.payload, read.data)):
+        for way, rows in enumerate(tags):
+            m.d.comb += rows.read_address[_SCAN].eq(scan_set)
+            with m.If(comparing & ~newer[way] & self._covers(self.invalidation.payload, rows.read_data[_SCAN])):
                 m.d.sync += valid[way].bit_select(compared_set, 1).eq(0)
 
-        # Fill. Its valid bits are set after the scan's clears: the newer line stays.
+    def _fill(self, m, tags, valid, written, replacement):
+        """The line written in the cycle before is compared too: its way was read before that."""
         same = Signal(self._ways)
-        empty = Signal(self._ways)
-        chosen = Signal(self._ways)
-        in_turn = Signal(self._ways, init=1)
+        last_written = Signal(self._ways)    # in the cycle before, in the set that was read then
+        last_tag = Signal.like(self.filled_tag)
+        set_index = self.set_of(self.fill.payload.tag)
         m.d.sync += [
             self.filled.eq(self.fill.valid),
-            self.filled_line.eq(self.fill.payload),
-            self.filled_set.eq(self.set_of(self.fill.payload)),
+            self.filled_tag.eq(self.fill.payload.tag),
+            self.filled_content.eq(self.fill.payload.content),
+            self.filled_set.eq(set_index),
+            last_written.eq(Mux(set_index == self.filled_set, written, 0)),
+            last_tag.eq(self.filled_tag),
         ]
-        m.d.comb += empty.eq(~valid_in(self.filled_set))
-        with m.If(same.any()):
-            m.d.comb += chosen.eq(same)
-        with m.Elif(empty.any()):
-            m.d.comb += chosen.eq(first_one(empty))
-        with m.Else():
-            m.d.comb += chosen.eq(in_turn)
-            with m.If(self.filled):
-                m.d.sync += in_turn.eq(in_turn.rotate_left(1))
-        for way, (read, write) in enumerate(zip(fill_reads, writes, strict=True)):
+        in_set = self._valid_in(valid, self.filled_set)
+        same_as_last = self._same_key(last_tag, self.filled_tag)
+        m.d.comb += [
+            replacement.filled.eq(self.filled),
+            replacement.filled_set.eq(self.filled_set),
+            replacement.same.eq(same),
+            replacement.empty.eq(~in_set),
+            written.eq(Mux(self.filled, replacement.chosen, 0)),
+        ]
+        for way, rows in enumerate(tags):
             m.d.comb += [
-                read.addr.eq(self.set_of(self.fill.payload)),
-                same[way].eq(~empty[way] & self._same_key(read.data, self.filled_line)),
-                write.addr.eq(self.filled_set),
-                write.data.eq(self.filled_line),
-                write.en.eq(self.filled & chosen[way]),
+                rows.read_address[_FILL].eq(set_index),
+                same[way].eq(Mux(last_written[way], same_as_last,
+                                 in_set[way] & self._same_key(rows.read_data[_FILL], self.filled_tag))),
             ]
-            with m.If(write.en):
-                m.d.sync += valid[way].bit_select(self.filled_set, 1).eq(1)
-            with m.If(chosen[way]):
+            with m.If(replacement.chosen[way]):
                 m.d.comb += self.filled_way.eq(way)
-        return m
+            with m.If(written[way]):
+                m.d.sync += valid[way].bit_select(self.filled_set, 1).eq(1)

@@ -10,7 +10,7 @@ from amaranth import Value
 from amaranth.sim import Simulator
 
 from hw.iommu.config import IommuConfig
-from hw.iommu.messages import Context, ContextFill, IotlbFill
+from hw.iommu.messages import CachedEntry, Context, ContextFill, iotlb_fill_layout
 from hw.spec.capabilities import STRAPS_DEFAULT, Straps, describe_straps
 from hw.spec.codec import decode, encode
 from hw.spec.dma import Access, DmaRequest, RequestKind
@@ -18,14 +18,17 @@ from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind
 from hw.spec.tables import PageSize, TranslationType
 
 __all__ = [
+    "ABSENT",
     "PAUSES",
     "SMALL",
     "STRAPS_DEFAULT",
     "begin",
     "context",
     "context_fill",
+    "entry",
     "invalidation",
     "iotlb_fill",
+    "iotlb_line",
     "put",
     "request",
     "simulate",
@@ -41,7 +44,7 @@ SMALL = IommuConfig(
     context_ways=2,
     walk_slots=2,
     context_slots=2,
-    miss_queue_depth=3,
+    waiters=4,
 )
 
 
@@ -111,20 +114,34 @@ def context_fill(*, source_id=0x0100, pasid_present=0, pasid=0, **more):
     )
 
 
-def iotlb_fill(
-    *, domain_id=5, iova_page=0, page=0x1000, page_size=PageSize.SIZE_4K, readable=1, writable=1, table_pointer=0x777
-):
-    """An IOTLB fill, as a constant."""
+def entry(page=0x1000, *, readable=1, writable=1, valid=1):
+    """One entry of a line, as a constant."""
+    return decode(CachedEntry, encode(CachedEntry, valid=valid, readable=readable, writable=writable, page=page))
+
+
+ABSENT = entry(0, readable=0, writable=0, valid=0)
+"""An entry of a line of which nothing is known."""
+
+
+def iotlb_line(entries, *, domain_id=5, iova_page=0, page_size=PageSize.SIZE_4K, table_pointer=0x777):
+    """A fill of the IOTLB with a whole line: all its entries, in order, as a constant."""
+    layout = iotlb_fill_layout(len(entries))
     fields = {
         "domain_id": domain_id,
         "iova_page": iova_page,
-        "page": page,
         "page_size": page_size,
-        "readable": readable,
-        "writable": writable,
         "table_pointer": table_pointer,
+        "entries": list(entries),
     }
-    return decode(IotlbFill, encode(IotlbFill, **fields))
+    return layout.const(fields)
+
+
+def iotlb_fill(*, page=0x1000, readable=1, writable=1, iova_page=0, page_size=PageSize.SIZE_4K, entries=2, **more):
+    """A fill of the IOTLB of whose line only the page at `iova_page` is known, as a constant."""
+    index = (iova_page >> 9 * page_size.value) % entries
+    line = [ABSENT] * entries
+    line[index] = entry(page, readable=readable, writable=writable)
+    return iotlb_line(line, iova_page=iova_page, page_size=page_size, **more)
 
 
 def invalidation(kind, granularity=Granularity.GLOBAL, **fields):

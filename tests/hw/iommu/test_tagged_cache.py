@@ -1,150 +1,252 @@
 # amaranth: UnusedElaboratable=no
-"""What both caches owe to their common core: where a fill goes, and fills beside a scan, at every offset.
+"""The core of all caches: where a fill goes, and fills beside lookups and scans, at every offset."""
 
-Tested through the IOTLB, whose lines are easy to tell apart.
-"""
+import random
 
 import pytest
 
-from hw.iommu.iotlb import Iotlb
-from hw.spec.codec import decode
-from hw.spec.events import FillDetail
-from hw.spec.invalidation import Granularity
-from tests.hw.iommu.iotlb_bench import fill, invalidate, look_up
-from tests.hw.iommu.request_path import SMALL, begin, invalidation, iotlb_fill, put, simulate
+from tests.hw.iommu.request_path import begin, invalidation, put, simulate
+from tests.hw.iommu.tagged_bench import (
+    SCAN_CYCLES,
+    SETS,
+    WAYS,
+    Tag,
+    cache,
+    drive_fill,
+    fill,
+    invalidate,
+    look_up,
+    of_domain,
+)
 
 
 def test_a_fill_replaces_the_line_with_its_key_and_no_other():
-    dut = Iotlb(SMALL)
+    dut = cache()
 
     async def bench(ctx):
-        await fill(ctx, dut, iotlb_fill(iova_page=0, page=1))
-        await fill(ctx, dut, iotlb_fill(iova_page=4 * 64, page=2))  # the same set of the small cache
-        for page in (3, 4, 5):
-            await fill(ctx, dut, iotlb_fill(iova_page=0, page=page))
-            assert (await look_up(ctx, dut, 0)).page == page
-            assert (await look_up(ctx, dut, 4 * 64)).page == 2
-        await invalidate(ctx, dut, invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0))
+        await fill(ctx, dut, 0, 1)
+        await fill(ctx, dut, SETS, 2)  # the same set
+        for content in (3, 4, 5):
+            await fill(ctx, dut, 0, content)
+            assert await look_up(ctx, dut, 0) == content
+            assert await look_up(ctx, dut, SETS) == 2
+        await invalidate(ctx, dut, of_domain(5))
         assert await look_up(ctx, dut, 0) is None
 
     simulate(dut, bench)
 
 
+def test_a_fill_is_told_with_its_place_in_the_cycle_after_it_came():
+    dut = cache()
+
+    async def bench(ctx):
+        for way in range(WAYS):
+            drive_fill(ctx, dut, 6 + way * SETS, 0xAB + way)
+            assert ctx.get(dut.filled) == 0
+            await ctx.tick()
+            ctx.set(dut.fill.valid, 0)
+            assert (ctx.get(dut.filled), ctx.get(dut.filled_set), ctx.get(dut.filled_way)) == (1, 6 % SETS, way)
+            assert ctx.get(dut.filled_tag) == Tag.const({"number": 6 + way * SETS, "domain_id": 5})
+            assert ctx.get(dut.filled_content) == 0xAB + way
+            await ctx.tick()
+
+    simulate(dut, bench)
+
+
 def test_what_memory_holds_after_reset_is_no_line():
-    dut = Iotlb(SMALL)
+    dut = cache()
 
     async def bench(ctx):
-        assert await look_up(ctx, dut, 0, domain_id=0, read=0) is None
-        put(ctx, dut.fill.payload, iotlb_fill(domain_id=0, iova_page=0))  # a key of all zeros, as the memory's
-        ctx.set(dut.fill.valid, 1)
-        await ctx.tick()
-        assert decode(FillDetail, ctx.get(dut.events[0].payload.detail)).way == 0
+        assert await look_up(ctx, dut, 0, domain_id=0) is None
+        assert await fill(ctx, dut, 0, domain_id=0) == 0  # a key of all zeros, as the memory's
 
     simulate(dut, bench)
 
 
-def test_two_fills_with_one_key_in_consecutive_cycles_make_one_line():
-    dut = Iotlb(SMALL)
+@pytest.mark.parametrize("apart", [1, 2, 3])
+def test_fills_with_one_key_make_one_line_however_close_they_follow(apart):
+    dut = cache(ways=4)
 
     async def bench(ctx):
-        ctx.set(dut.fill.valid, 1)
-        for page in (0x11, 0x22):
-            put(ctx, dut.fill.payload, iotlb_fill(iova_page=6, page=page))
-            await ctx.tick()
-        ctx.set(dut.fill.valid, 0)
         ways = []
-        for _ in range(3):
-            if ctx.get(dut.events[0].valid):
-                ways.append(decode(FillDetail, ctx.get(dut.events[0].payload.detail)).way)
+        for cycle in range(4 * apart + 3):
+            drive_fill(ctx, dut, 6, cycle, valid=cycle % apart == 0 and cycle < 4 * apart)
+            if ctx.get(dut.filled):
+                ways.append(ctx.get(dut.filled_way))
             await ctx.tick()
-        assert ways == [0]
-        assert (await look_up(ctx, dut, 6)).page == 0x22
+        assert ways == [0] * 4
+        assert await look_up(ctx, dut, 6) == 3 * apart
 
     simulate(dut, bench)
 
 
-def test_a_full_set_loses_one_line_to_a_new_one_and_each_way_in_turn():
-    dut = Iotlb(SMALL)
-    pages = [64 * index for index in range(4)]  # all of one set, which has two ways
+def test_after_consecutive_fills_of_two_keys_each_is_found_once():
+    """A line that has just been written over is not taken for the one that was read there."""
+    dut = cache()
+    generator = random.Random(5)
 
     async def bench(ctx):
-        for count, page in enumerate(pages, start=1):
-            await fill(ctx, dut, iotlb_fill(iova_page=page, page=page + 1))
-            present = [each for each in pages if await look_up(ctx, dut, each) is not None]
-            assert present == pages[max(count - 2, 0) : count]
+        for _ in range(60):
+            numbers = [SETS * generator.randrange(3) for _ in range(4)]
+            for content, number in enumerate(numbers):
+                drive_fill(ctx, dut, number, content)
+                await ctx.tick()
+            ctx.set(dut.fill.valid, 0)
+            await ctx.tick()
+            kept = {number: await look_up(ctx, dut, number) for number in range(0, 3 * SETS, SETS)}
+            assert kept[numbers[-1]] == 3  # and look_up finds no number twice
+            assert all(content is None or numbers[content] == number for number, content in kept.items())
+            await invalidate(ctx, dut, of_domain(5))
 
     simulate(dut, bench)
 
 
-def test_a_scan_takes_one_set_per_cycle():
-    dut = Iotlb(SMALL)
+@pytest.mark.parametrize("distance", range(-2, 4))
+def test_a_lookup_beside_a_fill_finds_the_old_line_or_none_and_then_the_new_one(distance):
+    """`distance` of the lookup's `set_index` from the fill: in the cycle in which the fill is written nothing matches."""
+    dut = cache()
+
+    async def bench(ctx):
+        await fill(ctx, dut, 2, 0xBAD)
+        ctx.set(dut.set_index, 1)
+        put(ctx, dut.wanted, Tag.const({"number": 2, "domain_id": 5}))
+        for cycle in range(-2, 6):
+            drive_fill(ctx, dut, 2, 0x600D, valid=cycle == 0)
+            ctx.set(dut.set_index, 2 if cycle == distance else 1)
+            if cycle == distance + 1:
+                matched = ctx.get(dut.matched)
+                found = ctx.get(dut.contents[0]) if matched else None
+            await ctx.tick()
+        assert found == (0xBAD if distance < 1 else None if distance == 1 else 0x600D)
+
+    simulate(dut, bench)
+
+
+def test_a_way_that_is_written_hides_neither_the_other_ways_nor_the_other_sets():
+    dut = cache()
+
+    async def bench(ctx):
+        await fill(ctx, dut, 1, 0x11)
+        await fill(ctx, dut, 2, 0x22)
+        for number, content in ((1, 0x11), (2, 0x22)):
+            put(ctx, dut.wanted, Tag.const({"number": number, "domain_id": 5}))
+            ctx.set(dut.set_index, number)
+            await ctx.tick()
+            for cycle in range(5):
+                drive_fill(ctx, dut, 1 + SETS, valid=cycle == 1)  # the other way of the set of 1
+                matched = ctx.get(dut.matched)
+                assert matched == 1
+                assert ctx.get(dut.contents[0]) == content
+                await ctx.tick()
+            await invalidate(ctx, dut, of_domain(99))
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("key_decides", [True, False])
+def test_from_the_cycle_after_begin_a_covered_line_is_gone_and_another_is_found_in_every_cycle(key_decides):
+    for number in range(SETS):
+        for looked_up_domain in (5, 6):
+            dut = cache(key_decides=key_decides)
+
+            async def bench(ctx, dut=dut, number=number, domain_id=looked_up_domain):
+                await fill(ctx, dut, number, domain_id=domain_id)
+                await fill(ctx, dut, number + SETS, domain_id=11 - domain_id)
+                put(ctx, dut.invalidation.payload, of_domain(5))
+                put(ctx, dut.wanted, Tag.const({"number": number, "domain_id": domain_id}))
+                ctx.set(dut.set_index, number)
+                await ctx.tick()
+                for cycle in range(-2, SCAN_CYCLES + 4):
+                    ctx.set(dut.invalidation.begin, cycle == 0)
+                    assert (ctx.get(dut.matched) != 0) == (domain_id == 6 or cycle <= 0)
+                    await ctx.tick()
+
+            simulate(dut, bench)
+
+
+def test_a_scan_takes_one_set_per_cycle_whatever_is_filled():
+    dut = cache()
 
     async def bench(ctx):
         assert ctx.get(dut.busy) == 0
+        drive_fill(ctx, dut, 1)
         await begin(ctx, dut.invalidation, invalidation("IOTLB"))
         busy_cycles = 0
         while ctx.get(dut.busy):
+            drive_fill(ctx, dut, busy_cycles)
             busy_cycles += 1
             await ctx.tick()
-        assert busy_cycles == SMALL.iotlb_sets + 1
+        assert busy_cycles == SCAN_CYCLES
 
     simulate(dut, bench)
 
 
-OFFSETS = range(-3, SMALL.iotlb_sets + 4)  # of a fill, in cycles after the begin of an invalidation
+def test_an_invalidation_of_another_kind_is_not_heard():
+    dut = cache()
+
+    async def bench(ctx):
+        await fill(ctx, dut, 3)
+        await begin(ctx, dut.invalidation, invalidation("CONTEXT_CACHE"))
+        assert ctx.get(dut.busy) == 0
+        await ctx.tick().repeat(SCAN_CYCLES)
+        assert await look_up(ctx, dut, 3) == 1
+
+    simulate(dut, bench)
 
 
-async def fill_beside_a_scan(ctx, dut, line, offset):
+OFFSETS = range(-3, SETS + 6)  # of a fill, in cycles after the begin of an invalidation
+
+
+async def fill_beside_a_scan(ctx, dut, number, content, domain_id, offset):
     """Invalidate domain 5, put the line in `offset` cycles after that begins, and wait until all is over."""
-    put(ctx, dut.invalidation.payload, invalidation("IOTLB", Granularity.DOMAIN_SELECTIVE, domain_id=5))
-    put(ctx, dut.fill.payload, line)
+    put(ctx, dut.invalidation.payload, of_domain(5))
     for cycle in range(OFFSETS.start, OFFSETS.stop + 4):
         ctx.set(dut.invalidation.begin, cycle == 0)
-        ctx.set(dut.fill.valid, cycle == offset)
+        drive_fill(ctx, dut, number, content, domain_id=domain_id, valid=cycle == offset)
         await ctx.tick()
     assert ctx.get(dut.busy) == 0
 
 
-@pytest.mark.parametrize("set_index", range(SMALL.iotlb_sets))
+@pytest.mark.parametrize("set_index", range(SETS))
 def test_a_fill_beside_a_line_that_the_scan_clears_neither_is_lost_nor_saves_it(set_index):
-    dut = Iotlb(SMALL)
+    dut = cache()
 
     async def bench(ctx):
         for offset in OFFSETS:
-            await fill(ctx, dut, iotlb_fill(domain_id=5, iova_page=set_index, page=0xBAD))
-            await fill_beside_a_scan(ctx, dut, iotlb_fill(domain_id=6, iova_page=set_index, page=0x600D), offset)
-            assert await look_up(ctx, dut, set_index, domain_id=5) is None
-            assert (await look_up(ctx, dut, set_index, domain_id=6)).page == 0x600D
+            await fill(ctx, dut, set_index, 0xBAD)
+            await fill_beside_a_scan(ctx, dut, set_index, 0x600D, 6, offset)
+            assert await look_up(ctx, dut, set_index) is None
+            assert await look_up(ctx, dut, set_index, domain_id=6) == 0x600D
             await invalidate(ctx, dut, invalidation("IOTLB"))
 
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("set_index", range(SMALL.iotlb_sets))
+@pytest.mark.parametrize("set_index", range(SETS))
 def test_a_covered_fill_is_removed_up_to_begin_and_never_brings_the_old_line_back(set_index):
-    dut = Iotlb(SMALL)
+    dut = cache()
 
     async def bench(ctx):
         for offset in OFFSETS:
-            await fill(ctx, dut, iotlb_fill(iova_page=set_index, page=0xBAD))
-            await fill_beside_a_scan(ctx, dut, iotlb_fill(iova_page=set_index, page=0x600D), offset)
+            await fill(ctx, dut, set_index, 0xBAD)
+            await fill_beside_a_scan(ctx, dut, set_index, 0x600D, 5, offset)
             found = await look_up(ctx, dut, set_index)
             assert offset > 0 or found is None
-            assert found is None or found.page == 0x600D
-            assert found is not None or offset <= SMALL.iotlb_sets + 1
+            assert found is None or found == 0x600D
+            assert found is not None or offset <= set_index  # written before the scan read it: dropped
             await invalidate(ctx, dut, invalidation("IOTLB"))
 
     simulate(dut, bench)
 
 
-@pytest.mark.parametrize("set_index", range(SMALL.iotlb_sets))
-def test_a_fill_that_takes_the_way_the_scan_clears_in_that_cycle_stays(set_index):
-    dut = Iotlb(SMALL)
-    compared_cycle = set_index + 2  # of the scan, after begin; a fill is written one cycle after it came
+@pytest.mark.parametrize("set_index", range(SETS))
+@pytest.mark.parametrize("written", [2, 3], ids=["read", "cleared"])
+def test_a_line_written_in_the_cycle_in_which_the_scan_reads_or_clears_its_way_stays(set_index, written):
+    dut = cache()
 
     async def bench(ctx):
-        await fill(ctx, dut, iotlb_fill(iova_page=set_index, page=0xBAD))
-        await fill_beside_a_scan(ctx, dut, iotlb_fill(iova_page=set_index, page=0x600D), compared_cycle - 1)
-        assert (await look_up(ctx, dut, set_index)).page == 0x600D
+        await fill(ctx, dut, set_index, 0xBAD)
+        await fill_beside_a_scan(ctx, dut, set_index, 0x600D, 5, set_index + written - 1)
+        assert await look_up(ctx, dut, set_index) == 0x600D
 
     simulate(dut, bench)

@@ -108,11 +108,12 @@ class WaiterLists(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         append, current = self.append, self.current
-        m.submodules.payloads = payloads = memory.Memory(shape=self._payload, depth=self._places, init=[])
+        # apart: nothing that is used is read in the cycle in which it is written, so that a block RAM needs no bypass
+        m.submodules.payloads_apart = payloads = memory.Memory(shape=self._payload, depth=self._places, init=[])
         m.submodules.behind = behind = memory.Memory(shape=self._place_bits, depth=self._places, init=[])
         payload_write, behind_write = payloads.write_port(), behind.write_port()
-        payload_read = payloads.read_port()  # never reads a place in the cycle in which it is written, unless late
-        behind_read = behind.read_port(transparent_for=(behind_write,))
+        payload_read = payloads.read_port()
+        behind_read = behind.read_port(domain="comb")
 
         # What is known of each list. `restarts` and `resumed` are of the lists that have been sent back.
         beginning = data.StructLayout({"place": self._place_bits, "late": 1})
@@ -168,7 +169,7 @@ class WaiterLists(wiring.Component):
             m.d.comb += reading.eq(Mux(is_resumed, restart_read.data.place, beginning_read.data.place))
         with m.Elif(self.advance):
             m.d.comb += reading.eq(behind_read.data)
-        m.d.comb += [restart_read.addr.eq(begun), payload_read.addr.eq(reading), behind_read.addr.eq(reading)]
+        m.d.comb += [restart_read.addr.eq(begun), payload_read.addr.eq(reading), behind_read.addr.eq(place)]
         m.d.sync += place.eq(reading)
 
         joined = append.valid & (append.list == self.selected.list)

@@ -43,7 +43,8 @@ class WaiterLists(wiring.Component):
     room
         A place is free. Everything but the beginning of a lonely list needs it.
     closing
-        A bit per list: it must not be appended to in this cycle, since it is current and has no other waiter.
+        A bit per list: it must not be appended to in this cycle, since it is current, and has no other waiter or has had
+        `places` of them answered in this drain.
     finish
         `valid`, `list`: a list that has begun, and is neither finished nor current, is to be drained.
     selected
@@ -73,6 +74,11 @@ class WaiterLists(wiring.Component):
     Who joins a list in the cycle of `finish`, or in any cycle in which it is not `closing`, is answered with it. Who joins
     a lonely list in the cycle in which it is selected is current one cycle late: `current` is not valid for that cycle,
     and the list is not closing. Who joins in the cycle of `again` is not fresh.
+
+    Forward progress
+    ----------------
+    A list that is joined as fast as it is drained would hold up all others for ever. It closes after `places` answers; those who
+    wait by then are `places` at most, so that a finished list waits for 2 * `places` answers of every list before it.
 
     Source: ours.
     """
@@ -108,11 +114,12 @@ class WaiterLists(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         append, current = self.append, self.current
-        m.submodules.payloads = payloads = memory.Memory(shape=self._payload, depth=self._places, init=[])
+        # apart: nothing that is used is read in the cycle in which it is written, so that a block RAM needs no bypass
+        m.submodules.payloads_apart = payloads = memory.Memory(shape=self._payload, depth=self._places, init=[])
         m.submodules.behind = behind = memory.Memory(shape=self._place_bits, depth=self._places, init=[])
         payload_write, behind_write = payloads.write_port(), behind.write_port()
-        payload_read = payloads.read_port()  # never reads a place in the cycle in which it is written, unless late
-        behind_read = behind.read_port(transparent_for=(behind_write,))
+        payload_read = payloads.read_port()
+        behind_read = behind.read_port(domain="comb")
 
         # What is known of each list. `restarts` and `resumed` are of the lists that have been sent back.
         beginning = data.StructLayout({"place": self._place_bits, "late": 1})
@@ -168,9 +175,10 @@ class WaiterLists(wiring.Component):
             m.d.comb += reading.eq(Mux(is_resumed, restart_read.data.place, beginning_read.data.place))
         with m.Elif(self.advance):
             m.d.comb += reading.eq(behind_read.data)
-        m.d.comb += [restart_read.addr.eq(begun), payload_read.addr.eq(reading), behind_read.addr.eq(reading)]
+        m.d.comb += [restart_read.addr.eq(begun), payload_read.addr.eq(reading), behind_read.addr.eq(place)]
         m.d.sync += place.eq(reading)
 
+        # The current waiter.
         joined = append.valid & (append.list == self.selected.list)
         oldest_newest = Signal(self._place_bits)  # the last fresh one of a list that was sent back
         may_stay_fresh = Signal()
@@ -200,7 +208,12 @@ class WaiterLists(wiring.Component):
             newest_of_current.addr.eq(current.list),
             current.last.eq(current.lonely | (newest_of_current.data == place)),
         ]
-        with m.If(current.valid & current.last):
+        answered = Signal(range(self._places + 1))  # in this drain
+        with m.If(self.selected.valid):
+            m.d.sync += answered.eq(0)
+        with m.Elif(current.valid & self.advance & (answered != self._places)):
+            m.d.sync += answered.eq(answered + 1)
+        with m.If(current.valid & (current.last | (answered == self._places))):
             m.d.comb += self.closing.bit_select(current.list, 1).eq(1)
 
         # Sent back: the list begins with the current waiter, and all who wait in it now are fresh.

@@ -170,6 +170,25 @@ def test_room_ends_with_the_last_place_and_returns_with_each_that_is_left():
     assert room == [1, 1, 1, 0, 0, 0, 0, 1, 1, 0]
 
 
+def test_a_list_that_is_joined_as_fast_as_it_is_drained_closes_after_as_many_answers_as_there_are_places():
+    places = 5
+    bench = WaiterBench(lists=2, places=places)
+    answers = []
+
+    async def testbench(ctx):
+        for step in (begins(0, 0), joins(0, 1), begins(1, 99), dict(finish=0), dict(finish=1)):
+            await bench.step(ctx, **step)
+        payload = 2
+        while bench.current(ctx) is not None and len(answers) < 50:
+            answers.append(ctx.get(bench.dut.current.payload))
+            open_for_all = not ctx.get(bench.dut.closing) & 1 and ctx.get(bench.dut.room) and answers[-1] != 99
+            await bench.step(ctx, advance=1, **(joins(0, payload) if open_for_all else {}))
+            payload += open_for_all
+
+    bench.run(testbench)
+    assert answers == [*range(places + 2), 99]
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

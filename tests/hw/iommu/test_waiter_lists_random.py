@@ -11,7 +11,9 @@ from tests.hw.iommu.waiter_bench import PAYLOAD_BITS, WaiterBench
 class Model:
     """Lists of waiters as the docstring has it, and what is current."""
 
-    def __init__(self, lists):
+    def __init__(self, lists, places):
+        self.places = places
+        self.answered = 0
         self.waiting = [None] * lists  # deque of [payload, fresh]; None: has not begun
         self.finished = deque()
         self.draining = None
@@ -33,8 +35,10 @@ class Model:
 
     @property
     def closing(self):
-        shut = self.draining is not None and not self.late and len(self.waiting[self.draining]) <= 1
-        return 1 << self.draining if shut else 0
+        if self.draining is None or self.late:
+            return 0
+        shut = len(self.waiting[self.draining]) <= 1 or self.answered >= self.places
+        return shut << self.draining
 
     def step(self, *, append=None, finish=None, advance=0, again=0):
         """One cycle; the list that is selected in it."""
@@ -47,6 +51,7 @@ class Model:
             self.draining = None
         elif active and advance:
             self.first = False
+            self.answered += 1
             if self.waiting[self.draining]:
                 self.waiting[self.draining].popleft()
                 self.held -= 1
@@ -67,6 +72,7 @@ class Model:
             return None
         self.draining = self.finished.popleft()
         self.first = True
+        self.answered = 0
         self.late = was_lonely[self.draining] and bool(self.waiting[self.draining])
         return self.draining
 
@@ -78,7 +84,7 @@ class Model:
 def test_random_use_agrees_with_a_model_of_deques_and_no_place_is_lost(lists, places, seed):
     choose = random.Random(seed)
     bench = WaiterBench(lists=lists, places=places)
-    model = Model(lists)
+    model = Model(lists, places)
     seen = dict.fromkeys(("late", "lonely", "again", "full", "closing", "back to back"), 0)
 
     def inputs(room, patience):

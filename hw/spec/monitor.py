@@ -10,8 +10,10 @@ COUNTER_BITS = 48
 
 
 class MonitorRegister(enum.IntEnum, shape=12):
-    """Offsets in the monitor window. Counters of 48 bits, since reset or since they were cleared, in 64-bit registers; they
-    stand still at their largest value. Read only, but for CONTROL. What they mean together: docs/performance.md."""
+    """Offsets in the monitor window. Counters of 48 bits, since reset or since they were cleared, in 64-bit registers.
+
+    They stand still at their largest value. Read only, but for CONTROL. What they mean together: docs/performance.md.
+    """
     PROTOCOL_ERRORS = 0x00        # register accesses that broke a rule of the programming interface
     FAULT_MESSAGES = 0x08         # fault events stored to memory
     INVALIDATION_MESSAGES = 0x10  # invalidation events stored to memory

@@ -20,15 +20,16 @@ from amaranth.lib.wiring import In, Out, flipped
 
 from hw.iommu.config import IommuConfig
 from hw.iommu.messages import CachesOff, EventPort
-from hw.iommu.unit import UNIT_EVENTS, IommuUnit
+from hw.iommu.unit import IommuUnit, unit_events
 from hw.lib.stream import connect_stream
-from hw.spec.bench import MONITOR_BASE, UNIT_BASE, UPDATE_BASE, HostReply, HostRequest
+from hw.spec.bench import MONITOR_BASE, PREWALK_BASE, UNIT_BASE, UPDATE_BASE, HostReply, HostRequest
 from hw.spec.capabilities import Straps
 from hw.spec.codec import encode
 from hw.spec.dma import Access, DmaReply, DmaRequest, DmaRetire, RequestKind, Status
 from hw.spec.faults import FaultReason
 from hw.spec.memory import MemoryRequest, memory_reply_layout
 from hw.spec.monitor import QueueKnobs
+from hw.spec.prefetch import PrefetchKnobs
 from hw.spec.tables import PageSize
 from hw.top.host_decoder import HostDecoder
 from hw.top.update_window import UpdateWindow
@@ -68,7 +69,8 @@ class PlayerTop(wiring.Component):
             "chunk_delay": In(16),
             "caches_off": In(CachesOff),
             "queue_knobs": In(QueueKnobs),
-            "events": Out(EventPort()).array(len(UNIT_EVENTS)),
+            "prefetch_knobs": In(PrefetchKnobs),
+            "events": Out(EventPort()).array(len(unit_events(self._config))),
         })
 
     def elaborate(self, platform: Any) -> Module:
@@ -76,12 +78,13 @@ class PlayerTop(wiring.Component):
         m = Module()
         m.submodules.unit = unit = IommuUnit(self._config, chunk_bits=self._chunk_bits)
         m.submodules.update_window = window = UpdateWindow()
-        m.submodules.decoder = decoder = HostDecoder(bases=(UNIT_BASE, UPDATE_BASE, MONITOR_BASE))
+        m.submodules.decoder = decoder = HostDecoder(bases=(UNIT_BASE, UPDATE_BASE, MONITOR_BASE, PREWALK_BASE))
         connect_stream(m, src=flipped(self).host_requests, dst=decoder.accesses)
         connect_stream(m, src=decoder.replies, dst=flipped(self).host_replies)
         for index, (accesses, replies) in enumerate((
             (unit.register_accesses, unit.register_replies), (window.accesses, window.replies),
             (unit.monitor_accesses, unit.monitor_replies),
+            (unit.prewalk_accesses, unit.prewalk_replies),
         )):
             connect_stream(m, src=decoder.targets[index], dst=accesses)
             connect_stream(m, src=replies, dst=decoder.target_replies[index])
@@ -96,6 +99,7 @@ class PlayerTop(wiring.Component):
             self.reply_colour.eq(unit.dma_replies.payload.colour),
             unit.straps.eq(self.straps), unit.chunk_delay.eq(self.chunk_delay),
             unit.caches_off.eq(self.caches_off), unit.queue_knobs.eq(self.queue_knobs),
+            unit.prefetch_knobs.eq(self.prefetch_knobs),
         ]
         for port, source in zip(self.events, unit.events, strict=True):
             m.d.comb += [port.valid.eq(source.valid), port.payload.eq(source.payload)]

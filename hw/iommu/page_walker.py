@@ -52,6 +52,7 @@ class WalkerCounts(data.Struct):
     prefetches: 1                # a walk begins for a stream
     prefetches_dropped: 1        # it does not: one is under way, or has been overtaken by an invalidation
     prewalks: 1                  # a walk begins for the host
+    structure_fills: 1           # a line is put in a paging-structure cache
 
 
 class _Again(data.Struct):
@@ -267,6 +268,7 @@ class PageWalker(wiring.Component):
             self.counts.walks.eq(starts & ~arrived.lonely),
             self.counts.joined.eq(joins),
             self.counts.again.eq(again.valid),
+            self.counts.structure_fills.eq(steps.structure_fill.valid),
             self.counts.reads.eq(self.memory_requests.valid & self.memory_requests.ready),
             self.counts.prefetches.eq(starts & arrived.lonely & (arrived.cause == PrefetchCause.STREAM)),
             self.counts.prefetches_dropped.eq(forgotten & (arrived.cause == PrefetchCause.STREAM)),

@@ -43,6 +43,8 @@ from hw.iommu.message_writer import MessageWriter
 from hw.iommu.messages import CachesOff, EventPort
 from hw.iommu.monitor import Monitor
 from hw.iommu.page_walker import PageWalker
+from hw.iommu.prefetcher import Prefetcher
+from hw.iommu.prewalk_window import PrewalkWindow
 from hw.iommu.register_block import RegisterBlock
 from hw.iommu.reply_former import ReplyFormer
 from hw.iommu.update_port import UpdatePort
@@ -53,15 +55,19 @@ from hw.spec.dma import DmaReply, DmaRequest, DmaRetire
 from hw.spec.events import MessageKind
 from hw.spec.memory import MemoryClient, MemoryRequest, memory_reply_layout
 from hw.spec.monitor import QueueKnobs
+from hw.spec.prefetch import PrefetchKnobs
 
-__all__ = ["UNIT_EVENTS", "IommuUnit"]
+__all__ = ["IommuUnit", "unit_events"]
 
-UNIT_EVENTS = (
-    "MEMORY", "UPDATE", "MESSAGE", "REGISTER", "CONTROL", "DESCRIPTOR", "CONTEXT_FETCH", "CONTEXT_RESULT", "CONTEXT_FILL",
-    "WALK", "WALK_RESULT", "IOTLB_FILL", "REQUEST", "REPLY", "FAULT", "RETIRE", "INVALIDATION_BEGIN", "INVALIDATION_END",
-    "QUEUE_ERROR", "WAIT_ABANDONED",
-)
-"""What each of the unit's event ports reports; events of one cycle are read in this order."""
+_FIRST = ("MEMORY", "UPDATE", "MESSAGE", "REGISTER", "CONTROL", "DESCRIPTOR", "CONTEXT_FETCH", "CONTEXT_RESULT",
+          "CONTEXT_FILL", "WALK", "PREFETCH", "WALK_RESULT")
+_LAST = ("REQUEST", "REPLY", "FAULT", "RETIRE", "INVALIDATION_BEGIN", "INVALIDATION_END", "QUEUE_ERROR", "WAIT_ABANDONED")
+
+
+def unit_events(config):
+    """What each of the unit's event ports reports; events of one cycle are read in this order. A fill has as many ports as a line has entries."""
+    entries = config.entries_per_word
+    return (*_FIRST, *["STRUCTURE_FILL"] * entries, *["IOTLB_FILL"] * entries, *_LAST)
 
 
 class IommuUnit(wiring.Component):
@@ -85,6 +91,8 @@ class IommuUnit(wiring.Component):
         The update port (ours): a CPU's store into table memory at one instant.
     monitor_accesses, monitor_replies
         The monitor window (ours), likewise.
+    prewalk_accesses, prewalk_replies
+        The pre-walk window (ours), likewise.
     table_requests, table_replies
         Table memory; descriptors, status data and event messages too.
     straps
@@ -93,10 +101,10 @@ class IommuUnit(wiring.Component):
         Knob: cycles between the chunks of one entry fetch.
     caches_off
         Knob: caches that answer no lookup of one device, from the cycle on in which it is set.
-    queue_knobs
-        Knobs of the invalidation queue.
+    queue_knobs, prefetch_knobs
+        Knobs of the invalidation queue and of the prefetcher.
     events
-        One port per name in `UNIT_EVENTS`.
+        One port per name in `unit_events(config)`.
 
     Timing
     ------
@@ -123,7 +131,10 @@ class IommuUnit(wiring.Component):
             "chunk_delay": In(16),
             "caches_off": In(CachesOff),
             "queue_knobs": In(QueueKnobs),
-            "events": Out(EventPort()).array(len(UNIT_EVENTS)),
+            "prefetch_knobs": In(PrefetchKnobs),
+            "prewalk_accesses": In(stream.Signature(HostRequest)),
+            "prewalk_replies": Out(stream.Signature(HostReply)),
+            "events": Out(EventPort()).array(len(unit_events(self._config))),
         })
 
     def elaborate(self, platform):
@@ -135,10 +146,12 @@ class IommuUnit(wiring.Component):
         m.submodules.reply_former = reply_former = ReplyFormer()
         m.submodules.fault_recorder = fault_recorder = FaultRecorder(config)
         m.submodules.register_block = register_block = RegisterBlock(config)
-        m.submodules.invalidator = invalidator = Invalidator(listeners=1)
+        m.submodules.invalidator = invalidator = Invalidator(listeners=2)
         m.submodules.invalidation_queue = queue = InvalidationQueue(config)
         m.submodules.message_writer = writer = MessageWriter(word_bits=config.memory_word_bits)
         m.submodules.monitor = monitor = Monitor()
+        m.submodules.prefetcher = prefetcher = Prefetcher(config)
+        m.submodules.prewalk_window = prewalk_window = PrewalkWindow()
         m.submodules.update_port = update_port = UpdatePort(word_bits=config.memory_word_bits)
         m.submodules.memory_arbiter = arbiter = MemoryArbiter(
             clients=len(MemoryClient), word_bits=config.memory_word_bits)
@@ -148,7 +161,7 @@ class IommuUnit(wiring.Component):
         sampled = Signal()
         with m.If(~sampled):
             m.d.sync += [straps.eq(self.straps), sampled.eq(1)]
-        for block in (lookup, context_walker, page_walker, fault_recorder, register_block, queue):
+        for block in (lookup, context_walker, page_walker, prewalk_window, fault_recorder, register_block, queue):
             m.d.comb += block.straps.eq(straps)
         for block in (lookup, context_walker):
             m.d.comb += block.control.eq(register_block.control)
@@ -156,6 +169,7 @@ class IommuUnit(wiring.Component):
             context_walker.chunk_delay.eq(self.chunk_delay),
             lookup.caches_off.eq(self.caches_off),
             queue.knobs.eq(self.queue_knobs),
+            prefetcher.knobs.eq(self.prefetch_knobs),
         ]
 
         # The path of a request.
@@ -171,6 +185,14 @@ class IommuUnit(wiring.Component):
         connect(m, context_walker.fill, lookup.context_fill)
         connect(m, page_walker.fill, lookup.iotlb_fill)
 
+        # Walks ahead of the requests.
+        connect(m, lookup.touched, prefetcher.touched)
+        connect_stream(m, src=prefetcher.prefetches, dst=page_walker.prefetches)
+        connect_stream(m, src=flipped(self).prewalk_accesses, dst=prewalk_window.accesses)
+        connect_stream(m, src=prewalk_window.replies, dst=flipped(self).prewalk_replies)
+        connect_stream(m, src=prewalk_window.walk_requests, dst=page_walker.prewalks)
+        m.d.comb += prewalk_window.ended.eq(page_walker.prewalk_ended)
+
         # Registers, faults, invalidations and the queue.
         connect_stream(m, src=flipped(self).register_accesses, dst=register_block.accesses)
         connect_stream(m, src=register_block.replies, dst=flipped(self).register_replies)
@@ -181,6 +203,7 @@ class IommuUnit(wiring.Component):
             m.d.comb += source.invalidation_done.eq(invalidator.done[index])
         m.d.comb += [
             invalidator.listeners_busy[0].eq(lookup.busy),
+            invalidator.listeners_busy[1].eq(page_walker.busy),
             lookup.answered.eq(reply_former.answered),
             lookup.answered_colour.eq(reply_former.answered_colour),
         ]
@@ -189,7 +212,7 @@ class IommuUnit(wiring.Component):
                 invalidator.translating[colour].eq(lookup.translating[colour]),
                 invalidator.accessing[colour].eq(lookup.accessing[colour]),
             ]
-        for listener in (lookup, context_walker, page_walker):
+        for listener in (lookup, context_walker, page_walker, prefetcher, prewalk_window):
             m.d.comb += [
                 listener.invalidation.begin.eq(invalidator.port.begin),
                 listener.invalidation.payload.eq(invalidator.port.payload),
@@ -205,14 +228,9 @@ class IommuUnit(wiring.Component):
         connect_stream(m, src=monitor.replies, dst=flipped(self).monitor_replies)
         m.d.comb += [
             queue.status_stored.eq(writer.stored[MessageKind.STATUS]),
-            monitor.protocol_error.eq(register_block.protocol_error),
-            monitor.fault_message.eq(writer.stored[MessageKind.FAULT_EVENT] & ~writer.refused),
-            monitor.invalidation_message.eq(writer.stored[MessageKind.INVALIDATION_EVENT] & ~writer.refused),
-            monitor.refused_message.eq(writer.refused),
-            monitor.executed.eq(queue.executed),
-            monitor.executed_type.eq(queue.executed_type),
-            monitor.wait_abandoned.eq(queue.wait_abandoned),
         ]
+        self._count(m, monitor.counted, lookup, context_walker, page_walker, prefetcher, reply_former, invalidator,
+                    register_block, writer, queue)
 
         # Table memory.
         for client, block in (
@@ -227,20 +245,49 @@ class IommuUnit(wiring.Component):
         connect_stream(m, src=update_port.replies, dst=flipped(self).update_replies)
 
         # Events.
+        entries = config.entries_per_word
         sources = {
-            "MEMORY": arbiter.events[0], "UPDATE": update_port.events[0], "MESSAGE": writer.events[0],
-            "CONTROL": register_block.events[0], "REGISTER": register_block.events[1],
-            "DESCRIPTOR": queue.events[0], "QUEUE_ERROR": queue.events[1], "WAIT_ABANDONED": queue.events[2],
-            "CONTEXT_FETCH": context_walker.events[0], "CONTEXT_RESULT": context_walker.events[1],
-            "WALK": page_walker.events[0], "WALK_RESULT": page_walker.events[1],
-            "REQUEST": lookup.events[0], "RETIRE": lookup.events[1],
-            "CONTEXT_FILL": lookup.events[2], "IOTLB_FILL": lookup.events[3],
-            "REPLY": reply_former.events[0], "FAULT": fault_recorder.events[0],
-            "INVALIDATION_BEGIN": invalidator.events[0], "INVALIDATION_END": invalidator.events[1],
+            "MEMORY": arbiter.events, "UPDATE": update_port.events, "MESSAGE": writer.events,
+            "CONTROL": register_block.events[:1], "REGISTER": register_block.events[1:],
+            "DESCRIPTOR": queue.events[:1], "QUEUE_ERROR": queue.events[1:2], "WAIT_ABANDONED": queue.events[2:],
+            "CONTEXT_FETCH": context_walker.events[:1], "CONTEXT_RESULT": context_walker.events[1:],
+            "WALK": page_walker.events[:1], "WALK_RESULT": page_walker.events[1:2], "PREFETCH": page_walker.events[2:3],
+            "STRUCTURE_FILL": page_walker.events[3:],
+            "REQUEST": lookup.events[:1], "RETIRE": lookup.events[1:2], "CONTEXT_FILL": lookup.events[2:3],
+            "IOTLB_FILL": lookup.events[3:],
+            "REPLY": reply_former.events, "FAULT": fault_recorder.events,
+            "INVALIDATION_BEGIN": invalidator.events[:1], "INVALIDATION_END": invalidator.events[1:],
         }
-        for index, name in enumerate(UNIT_EVENTS):
-            m.d.comb += [
-                self.events[index].valid.eq(sources[name].valid),
-                self.events[index].payload.eq(sources[name].payload),
-            ]
+        names = unit_events(config)
+        ports = [port for name in dict.fromkeys(names) for port in sources[name]]
+        assert [len(sources[name]) for name in ("STRUCTURE_FILL", "IOTLB_FILL")] == [entries, entries]
+        for event, source in zip(self.events, ports, strict=True):
+            m.d.comb += [event.valid.eq(source.valid), event.payload.eq(source.payload)]
         return m
+
+    def _count(self, m, counted, lookup, context_walker, page_walker, prefetcher, reply_former, invalidator,
+               register_block, writer, queue):
+        """What the monitor counts."""
+        refused = writer.refused
+        happens = {
+            "requests": lookup.counts.requests, "hits": lookup.counts.hits,
+            "walk_requests": lookup.counts.walk_requests, "context_misses": lookup.counts.context_requests,
+            "stalls_by_walks": lookup.counts.stalled_by_walks, "stalls_by_contexts": lookup.counts.stalled_by_contexts,
+            "stalls_by_answers": lookup.counts.stalled_by_answers, "stalls_by_limit": lookup.counts.stalled_by_limit,
+            "context_fetches": context_walker.fetch_begins,
+            "context_reads": context_walker.memory_requests.valid & context_walker.memory_requests.ready,
+            "walks": page_walker.counts.walks, "walks_joined": page_walker.counts.joined,
+            "walks_again": page_walker.counts.again, "walk_reads": page_walker.counts.reads,
+            "prefetches": prefetcher.prefetches.valid & prefetcher.prefetches.ready, "prefetches_used": prefetcher.used,
+            "prefetches_dropped": prefetcher.dropped | page_walker.counts.prefetches_dropped,
+            "prewalks": page_walker.counts.prewalks,
+            "fills": page_walker.fill.valid, "structure_fills": page_walker.counts.structure_fills,
+            "blocked": reply_former.faults.valid, "drains": invalidator.done[0] | invalidator.done[1],
+            "protocol_errors": register_block.protocol_error,
+            "fault_messages": writer.stored[MessageKind.FAULT_EVENT] & ~refused,
+            "invalidation_messages": writer.stored[MessageKind.INVALIDATION_EVENT] & ~refused,
+            "refused_messages": refused, "waits_abandoned": queue.wait_abandoned,
+            "descriptors": Mux(queue.executed, 1 << queue.executed_type.as_value(), 0),
+        }
+        assert set(happens) == set(dict(counted.shape()))
+        m.d.comb += [counted[name].eq(happened) for name, happened in happens.items()]

@@ -17,11 +17,12 @@ from amaranth.lib.wiring import In, Out, flipped
 
 from hw.iommu.config import IommuConfig
 from hw.iommu.messages import CachesOff, EventPort
-from hw.iommu.unit import UNIT_EVENTS, IommuUnit
+from hw.iommu.unit import IommuUnit, unit_events
 from hw.lib.stream import connect_stream
 from hw.spec.bench import (
     MAX_DEVICES,
     MONITOR_BASE,
+    PREWALK_BASE,
     TRAFFIC_BASE,
     UNIT_BASE,
     UPDATE_BASE,
@@ -31,14 +32,15 @@ from hw.spec.bench import (
 from hw.spec.capabilities import Straps
 from hw.spec.memory import MemoryRequest, memory_reply_layout
 from hw.spec.monitor import QueueKnobs
+from hw.spec.prefetch import PrefetchKnobs
 from hw.top.host_decoder import HostDecoder
 from hw.top.update_window import UpdateWindow
 from hw.traffic.engine import TrafficEngine
 
-__all__ = ["BENCH_EVENTS", "BenchTop"]
+__all__ = ["BenchTop"]
 
-BENCH_EVENTS = (*UNIT_EVENTS, "DONE", "PHASE")
-"""What each event port reports, in the order in which events of one cycle are read."""
+
+_TRAFFIC_EVENTS = ("DONE", "PHASE")
 
 
 class BenchTop(wiring.Component):
@@ -61,10 +63,10 @@ class BenchTop(wiring.Component):
         Table memory, words of `config.memory_word_bits`.
     data_requests, data_replies
         The traffic engine's data accesses, 128-bit words of the same memory.
-    straps, chunk_delay, caches_off, queue_knobs
+    straps, chunk_delay, caches_off, queue_knobs, prefetch_knobs
         See IommuUnit.
     events
-        One port per name in `BENCH_EVENTS`.
+        Those of the unit, then DONE and PHASE, in the order in which events of one cycle are read.
     """
 
     def __init__(self, config=None, *, chunk_bits=128, devices=MAX_DEVICES, pages=8192):
@@ -83,7 +85,8 @@ class BenchTop(wiring.Component):
             "chunk_delay": In(16),
             "caches_off": In(CachesOff),
             "queue_knobs": In(QueueKnobs),
-            "events": Out(EventPort()).array(len(BENCH_EVENTS)),
+            "prefetch_knobs": In(PrefetchKnobs),
+            "events": Out(EventPort()).array(len(unit_events(self._config)) + len(_TRAFFIC_EVENTS)),
         })
 
     def elaborate(self, platform):
@@ -91,7 +94,8 @@ class BenchTop(wiring.Component):
         m.submodules.unit = unit = IommuUnit(self._config, chunk_bits=self._chunk_bits)
         m.submodules.traffic = traffic = TrafficEngine(devices=self._devices, pages=self._pages)
         m.submodules.update_window = window = UpdateWindow()
-        m.submodules.decoder = decoder = HostDecoder(bases=(UNIT_BASE, UPDATE_BASE, MONITOR_BASE, TRAFFIC_BASE))
+        m.submodules.decoder = decoder = HostDecoder(
+            bases=(UNIT_BASE, UPDATE_BASE, MONITOR_BASE, PREWALK_BASE, TRAFFIC_BASE))
 
         connect_stream(m, src=flipped(self).host_requests, dst=decoder.accesses)
         connect_stream(m, src=decoder.replies, dst=flipped(self).host_replies)
@@ -99,6 +103,7 @@ class BenchTop(wiring.Component):
             (unit.register_accesses, unit.register_replies),
             (window.accesses, window.replies),
             (unit.monitor_accesses, unit.monitor_replies),
+            (unit.prewalk_accesses, unit.prewalk_replies),
             (traffic.accesses, traffic.replies),
         )):
             connect_stream(m, src=decoder.targets[index], dst=accesses)
@@ -115,18 +120,15 @@ class BenchTop(wiring.Component):
         connect_stream(m, src=unit.update_replies, dst=window.update_replies)
 
         m.d.comb += [unit.straps.eq(self.straps), unit.chunk_delay.eq(self.chunk_delay),
-                     unit.caches_off.eq(self.caches_off), unit.queue_knobs.eq(self.queue_knobs)]
+                     unit.caches_off.eq(self.caches_off), unit.queue_knobs.eq(self.queue_knobs),
+                     unit.prefetch_knobs.eq(self.prefetch_knobs)]
 
-        events = dict(zip(UNIT_EVENTS, unit.events, strict=True)) | {
-            "DONE": traffic.events[0], "PHASE": traffic.events[1],
-        }
-        for index, name in enumerate(BENCH_EVENTS):
-            m.d.comb += [
-                self.events[index].valid.eq(events[name].valid),
-                self.events[index].payload.eq(events[name].payload),
-            ]
+        names, sources = (*unit_events(self._config), *_TRAFFIC_EVENTS), (*unit.events, *traffic.events)
+        for event, source in zip(self.events, sources, strict=True):
+            m.d.comb += [event.valid.eq(source.valid), event.payload.eq(source.payload)]
         m.d.comb += window.cycle.eq(traffic.cycle)
         for observed, name in ((window.walk_begins, "WALK"), (window.walk_ends, "WALK_RESULT"),
                                (window.replies_out, "REPLY"), (window.retired, "DONE")):
-            m.d.comb += [observed.valid.eq(events[name].valid), observed.payload.eq(events[name].payload)]
+            source = sources[names.index(name)]
+            m.d.comb += [observed.valid.eq(source.valid), observed.payload.eq(source.payload)]
         return m

@@ -48,11 +48,11 @@ def pause(cycles):
     return lambda ctx: wait(ctx, cycles)
 
 
-def store_leaf(bench, address, **fields):
+def store_leaf(bench, hpa, **fields):
     """A step: the table entry at this address becomes another one."""
 
     async def store(ctx):
-        bench.memory.store(address, encode(SecondStageEntry, **fields), 8)
+        bench.memory.store(hpa, encode(SecondStageEntry, **fields), 8)
 
     return store
 
@@ -121,9 +121,9 @@ def test_who_waits_when_a_walk_is_walked_again_believes_it():
 def test_a_storm_on_one_page_costs_few_walks():
     bench = WalkBench(memory=MemoryMock(latency=(10, 30), reorder=True), slots=4)
     map_path(bench.memory, path(4, readable=0, writable=0))
-    answers = play(bench, *(walk_request(tag=tag) for tag in range(400)), cycles=20000)
+    answers = play(bench, *(walk_request(tag=tag) for tag in range(150)), cycles=20000)
     assert {answer.fault_reason for answer in answers.values()} == {FaultReason.READ_PERMISSION}
-    assert len(bench.reads) < 400
+    assert len(bench.reads) < 150
 
 
 def test_a_reader_and_a_writer_of_one_read_only_page_each_get_what_is_theirs():
@@ -165,7 +165,7 @@ def test_requests_wait_outside_while_every_place_is_taken():
     assert bench.begins.cycles[2] > bench.ends.cycles[0]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("word_bits", [128, 512])
 def test_whatever_the_crowd_each_request_gets_its_own_answer_once(seed, word_bits):
     """Random requests on few pages in two domains, random memory, slow takers, invalidations; the tables stand still."""
@@ -182,7 +182,7 @@ def test_whatever_the_crowd_each_request_gets_its_own_answer_once(seed, word_bit
             map_path(memory, [(3, READ_WRITE | {"address": 0x30 + domain}), (2, READ_WRITE | {"address": 0x20 + domain}),
                               (1, permission | {"address": address})], iova=page << 12, top_page=0x10 + domain)
     wanted, requests = {}, []
-    for tag in range(250):
+    for tag in range(120):
         domain, page = rng.randrange(2), rng.randrange(20)
         access = rng.choice([Access.READ, Access.WRITE, Access.ATOMIC])
         permission = leaves[domain, page]
@@ -208,7 +208,7 @@ def test_whatever_the_crowd_each_request_gets_its_own_answer_once(seed, word_bit
             await wait(ctx, rng.choice([0, 0, 1, 3]))
 
     async def invalidator(ctx):
-        for _ in range(25):
+        for _ in range(12):
             await wait(ctx, rng.randrange(1, 60))
             what = rng.choice([invalidation("IOTLB", 1), invalidation("IOTLB", 2, domain_id=1),
                                invalidation("IOTLB", 3, domain_id=0, page=rng.randrange(20)),

@@ -1,7 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The unit in its smallest size, with a memory: what the tests of it as a whole share."""
 from hw.iommu.config import IommuConfig
-from hw.iommu.unit import UNIT_EVENTS, IommuUnit
+from hw.iommu.unit import IommuUnit, unit_events
 from hw.spec.capabilities import STRAPS_DEFAULT, Straps, describe_straps
 from hw.spec.codec import decode, encode
 from hw.spec.dma import DmaRequest
@@ -10,7 +10,8 @@ from tests.hw.iommu.memory_mock import MemoryMock
 from tests.hw.iommu.register_bench import GCMD, IQA, IQT, QIE, access_of
 
 SMALL = IommuConfig(iotlb_sets=2, iotlb_ways=1, superpage_sets=2, superpage_ways=1, context_sets=2, context_ways=1,
-                    walk_slots=1, context_slots=1, miss_queue_depth=1, fault_records=1)
+                    structure_sets=2, structure_ways=1, upper_structure_sets=2, upper_structure_ways=1,
+                    walk_slots=1, context_slots=1, waiters=2, fault_records=1)
 
 
 class Machine:
@@ -39,8 +40,8 @@ class Machine:
         return await self._access("monitor", offset, 8)
 
     def events(self, name):
-        """What one event port has said."""
-        return self._log[name].payloads
+        """What the event ports of this name have said."""
+        return [payload for each, port in self._log if each == name for payload in port.payloads]
 
     async def start_queue(self, hpa, *descriptors, size_log2=0):
         """Put descriptors, each as two words, in a queue there, switch it on and ring."""
@@ -64,10 +65,10 @@ def run_machine(testbench, *, latency=3, **strapped):
     dut = IommuUnit(SMALL)
     memory = MemoryMock(latency=(latency, latency))
     straps = encode(Straps, **describe_straps(STRAPS_DEFAULT) | strapped)
-    log = {name: Listener(port) for name, port in zip(UNIT_EVENTS, dut.events, strict=True)}
+    log = [(name, Listener(port)) for name, port in zip(unit_events(SMALL), dut.events, strict=True)]
 
     async def bench(ctx):
         ctx.set(dut.straps, decode(Straps, straps))
         await ctx.tick()
         await testbench(Machine(ctx, dut, memory, log))
-    run(dut, bench, background=[memory.process(dut.table_requests, dut.table_replies), *(port.process for port in log.values())])
+    run(dut, bench, background=[memory.process(dut.table_requests, dut.table_replies), *(port.process for _, port in log)])

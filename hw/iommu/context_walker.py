@@ -2,11 +2,13 @@
 
 ::
 
-    requests --> accept --> EntryFetcher --> root entry: fetch the context entry
-                               ^   |
-                               |   +-------> context entry: decide --> result --+--> answers
-                               +-- memory                     |                 +--> walk_requests
-                                                              +--> fill
+    requests --> accept --+--> waiters (one list per slot) --------------------+
+                          |                                                    v
+                          +--> fetcher --> root entry: fetch the context    decide --+--> answers
+                               ^   ^  |    context entry: what is found --> each     +--> walk_requests
+                               |   |  +--> in its slot                      waiter --+--> fill, once
+                               |   +------------ fetch again <-----------------+
+                               +-- memory
 
 One rule of the specification per step: what an entry means is in walk_step, what a request may do in checks.
 """
@@ -28,6 +30,7 @@ from hw.iommu.messages import (
     UnitControl,
     WalkRequest,
 )
+from hw.iommu.waiter_lists import WaiterLists
 from hw.iommu.walk_step import context_entry_address, context_fault, root_entry_address, root_fault
 from hw.lib.stream import connect_stream
 from hw.spec.capabilities import Straps
@@ -39,48 +42,76 @@ from hw.spec.tables import PAGE_BITS, ContextEntry, PageSize, RootEntry, Transla
 __all__ = ["ContextWalker"]
 
 
+class _Key(data.Struct):
+    """Whose context a slot fetches."""
+    source_id: 16
+    pasid_present: 1
+    pasid: 20                    # zero unless present
+
+
+class _Found(data.Struct):
+    """What the tables say about a device."""
+    context: Context
+    fault_reason: FaultReason    # of the tables: of whatever the request is
+    cacheable: 1
+
+
 class ContextWalker(wiring.Component):
     """Walker of root and context tables.
 
     Parameters
     ----------
     config : IommuConfig
-        `context_slots`, `memory_word_bits`.
+        `context_slots`, `waiters`, `memory_word_bits`.
     chunk_bits : int
         Indivisible unit of the fetches, 64 or 128. VT-d promises 128.
 
     Members
     -------
     requests
-        Transactions whose context is not cached. Two of one device may fetch its entry twice.
+        Transactions whose context is not cached. Those of one source ID, and PASID, wait for one fetch: whoever comes
+        while it is under way and unmarked joins it.
     answers
         Of transactions that end here: with a fault, or passed through.
     walk_requests
         The others, with their context.
     fill
-        A context for the context cache: legal and unmarked, whatever becomes of the request. In caching mode
+        A context for the context cache, once per fetch: legal and unmarked, whatever becomes of the request. In caching mode
         also what is wrong with an entry that was read and is not legal, under domain ID 0. A memory error is never cached.
     memory_requests, memory_replies
         Table memory; the tag is the slot. Replies are always taken.
     control
-        `root_table` is used as it stands at acceptance.
+        `root_table` is used as it stands when a fetch begins.
     straps, invalidation, chunk_delay
         See Straps, InvalidationPort and EntryFetcher.
     events
-        0: CONTEXT_FETCH at acceptance. 1: CONTEXT_RESULT when the request has been decided; its fault reason is the
-        request's, so that a legal context may come with one.
+        0: CONTEXT_FETCH at acceptance, of those who join too. 1: CONTEXT_RESULT when a request has been decided; its fault
+        reason is the request's, so that a legal context may come with one.
 
     Timing
     ------
-    The first read is offered in the cycle after acceptance. The fill and CONTEXT_RESULT come three cycles after the
-    context entry's last chunk, answer or walk request one later. One transaction leaves in two cycles, at most.
+    The first read is offered in the cycle after acceptance, the second in the cycle after the root entry's reply (its last
+    chunk). The fill and CONTEXT_RESULT come one cycle after the context entry's reply, the answer or walk request one
+    later, then those of the others who wait, one a cycle. A request waits while there is no free slot, or no free place among
+    the waiters; also for one cycle where a fetch that is under way reads on.
+
+    Joining
+    -------
+    What those who joined a fetch may use of it is what they could have found in the cache: a legal context. A fault of root
+    or context entry, and an error of memory, answers only those who waited when the fetch began. At the first other one
+    that it would answer, the fetch begins again from the root entry, for all who wait by then.
+
+    Forward progress: every fetch answers somebody, since the first who waits was there when it began; no list is drained for
+    longer than WaiterLists promises; and a request that is accepted is behind a number of others that only falls.
 
     Races
     -----
     A fetch is marked if an invalidation of the context cache may cover it: global, any domain (the entry is not known
-    yet), or its device by any domain ID. IOTLB invalidations do not mark a fetch: its walk begins after them. Whatever is
-    accepted, or waits for `walk_requests`, in a cycle with `begin` is marked by any invalidation; so `marked` of an
-    offered walk request may rise. A fill in the cycle of `begin` still goes out; one cycle later the mark stops it.
+    yet), or its device by any domain ID. IOTLB invalidations do not mark a fetch: its walks begin after them. A marked fetch
+    answers those who wait, fills nothing, and takes nobody new: the next request of its device begins another.
+    A request that came marked, or in a cycle with `begin`, goes on marked, and the fetch that it begins is marked. Whatever
+    waits for `walk_requests` in a cycle with `begin` is marked by any invalidation; so `marked` of an offered walk
+    request may rise. A fill in the cycle of `begin` still goes out; one cycle later the mark stops it.
 
     Source: VT-d 4.1, 3.4.2 (legacy mode), 6.1 (caching mode), 9.1, 9.3, 7.2 (reasons and their order).
     """
@@ -90,6 +121,7 @@ class ContextWalker(wiring.Component):
         self._fetcher = EntryFetcher(
             entry_bits=ContextEntry.as_shape().size, chunk_bits=chunk_bits, word_bits=config.memory_word_bits,
             slots=config.context_slots)
+        self._waiters = WaiterLists(Transaction, lists=config.context_slots, places=config.waiters)
         super().__init__({
             "requests": In(stream.Signature(Transaction)),
             "answers": Out(stream.Signature(Answer)),
@@ -111,158 +143,200 @@ class ContextWalker(wiring.Component):
         connect_stream(m, src=self.memory_replies, dst=fetcher.memory_replies)
         m.d.comb += fetcher.chunk_delay.eq(self.chunk_delay)
 
-        m.submodules.slots = slots = memory.Memory(shape=Transaction, depth=self._slots, init=[])
-        row_write = slots.write_port()
-        row_read = slots.read_port(domain="comb")
+        m.submodules.waiters = waiters = self._waiters
+        m.submodules.found = found = memory.Memory(shape=_Found, depth=self._slots, init=[])
+        found_write, found_read = found.write_port(), found.read_port(domain="comb")
+
         busy = Signal(self._slots)
-        at_context = Signal(self._slots)   # which of the two entries a slot waits for
         marks = Signal(self._slots)
-        source_ids = Signal(data.ArrayLayout(16, self._slots))
+        at_context = Signal(self._slots)   # which of the two entries a slot waits for
+        keys = Signal(data.ArrayLayout(_Key, self._slots))
+        begin = self.invalidation.begin
 
         # Invalidations mark what they may cover; accepting a fetch, below, has the last word on its slot.
         for slot in range(self._slots):
-            with m.If(self.invalidation.begin & covers_source(self.invalidation.payload, source_id=source_ids[slot])):
+            with m.If(begin & covers_source(self.invalidation.payload, source_id=keys[slot].source_id)):
                 m.d.sync += marks[slot].eq(1)
 
-        # The entry that has arrived, and whose it is.
+        # Check the entry that has arrived: read on, or keep what is found for those who wait.
         arrived = fetcher.entries
         slot = arrived.payload.tag
-        m.d.comb += row_read.addr.eq(slot)
-        transaction = row_read.data
-        request = transaction.request
+        root_arrived = arrived.valid & ~at_context.bit_select(slot, 1)
         root_entry = RootEntry(arrived.payload.data)
-        context_entry = ContextEntry(arrived.payload.data)
         root_reason = root_fault(m, entry=root_entry, error=arrived.payload.error, straps=self.straps)
-        context_reason = context_fault(m, entry=context_entry, error=arrived.payload.error, straps=self.straps)
-        context = Signal(Context)
+        reads_on = root_arrived & (root_reason == FaultReason.NONE)
         m.d.comb += [
-            context.translation_type.eq(context_entry.translation_type),
-            context.address_width.eq(context_entry.address_width),
-            context.domain_id.eq(context_entry.domain_id),
-            context.table_pointer.eq(context_entry.second_stage_pointer),
-            context.fault_processing_disable.eq(context_entry.fault_processing_disable),
+            found_write.addr.eq(slot), found_write.data.eq(self._look_at_context(m)), found_write.en.eq(arrived.valid),
+            waiters.finish.list.eq(slot), waiters.finish.valid.eq(arrived.valid & ~reads_on),
         ]
-        request_reason = request_fault(m, request=request, context=context, straps=self.straps)
-
-        # Decide: go on to the context entry, or end with a reason and what is known of the context.
-        result_waits = Signal()
-        descending = Signal()
-        deciding = Signal()
-        cacheable = Signal()
-        reason = Signal(FaultReason)
-        known = Signal(Context)
-        with m.If(~at_context.bit_select(slot, 1)):
+        with m.If(root_arrived):
             m.d.comb += [
-                reason.eq(root_reason),
-                descending.eq(arrived.valid & (root_reason == FaultReason.NONE)),
+                found_write.data.eq(0),
+                found_write.data.fault_reason.eq(root_reason),
             ]
-        with m.Elif(context_reason == FaultReason.NONE):
-            m.d.comb += [cacheable.eq(1), reason.eq(request_reason), known.eq(context)]
-        with m.Else():
-            m.d.comb += reason.eq(context_reason)
-            with m.If(~arrived.payload.error):
-                m.d.comb += [
-                    cacheable.eq(self.straps.caching_mode),
-                    known.fault_processing_disable.eq(context.fault_processing_disable),
-                    known.fault_reason.eq(context_reason),
-                ]
-        m.d.comb += deciding.eq(arrived.valid & ~descending & ~result_waits)
-
-        # Accept: into the lowest free slot, in cycles in which no fetch goes on to its context entry.
-        accepting = Signal()
-        free_slot = Signal.like(slot)
-        for candidate in reversed(range(self._slots)):
-            with m.If(~busy[candidate]):
-                m.d.comb += free_slot.eq(candidate)
-        accepted = self.requests.payload
-        m.d.comb += [
-            self.requests.ready.eq(~busy.all() & ~descending),  # a free slot's tag is free in the fetcher
-            accepting.eq(self.requests.valid & self.requests.ready),
-            row_write.addr.eq(free_slot),
-            row_write.data.eq(accepted),
-            row_write.en.eq(accepting),
-        ]
-        with m.If(accepting):
-            m.d.sync += [
-                busy.bit_select(free_slot, 1).eq(1),
-                at_context.bit_select(free_slot, 1).eq(0),
-                source_ids[free_slot].eq(accepted.request.source_id),
-                marks.bit_select(free_slot, 1).eq(accepted.marked | self.invalidation.begin),
-            ]
-        fetch = fetcher.requests
-        m.d.comb += fetch.valid.eq(descending | accepting)
-        with m.If(descending):
-            m.d.comb += [
-                fetch.payload.hpa.eq(context_entry_address(
-                    source_id=request.source_id, table=root_entry.context_table_pointer)),
-                fetch.payload.tag.eq(slot),
-            ]
+        with m.If(reads_on):
             m.d.sync += at_context.bit_select(slot, 1).eq(1)
+
+        # Decide one waiter after the other; the first who must not have the fault lets the fetch begin again.
+        current = waiters.current
+        transaction = current.payload
+        m.d.comb += found_read.addr.eq(current.list)
+        known = found_read.data
+        outdated = current.valid & ~current.fresh & (known.fault_reason != FaultReason.NONE)
+        fetches_again = outdated & ~root_arrived
+        deciding = Signal()
+        marked = marks.bit_select(current.list, 1) | transaction.marked
+        self._answer(m, deciding=deciding, marked=marked, known=known, may_decide=current.valid & ~outdated)
+        m.d.comb += [waiters.advance.eq(deciding), waiters.again.eq(fetches_again)]
+        with m.If(fetches_again):
+            m.d.sync += at_context.bit_select(current.list, 1).eq(0)
+        with m.If(deciding & current.last):
+            m.d.sync += busy.bit_select(current.list, 1).eq(0)
+
+        # Accept: into the fetch of the device, else into the lowest free slot while nothing else reads.
+        accepted = self.requests.payload
+        key = Signal(_Key)
+        m.d.comb += [
+            key.source_id.eq(accepted.request.source_id),
+            key.pasid_present.eq(accepted.request.pasid_present),
+            key.pasid.eq(Mux(accepted.request.pasid_present, accepted.request.pasid, 0)),
+        ]
+        joinable = busy & ~marks & ~waiters.closing
+        joined = Cat(joinable[each] & (keys[each] == key) for each in range(self._slots))
+        joins = joined.any()
+        list_of_request = Signal.like(slot)
+        for candidate in reversed(range(self._slots)):
+            with m.If(Mux(joins, joined, ~busy)[candidate]):
+                m.d.comb += list_of_request.eq(candidate)
+        accepting = self.requests.valid & self.requests.ready
+        begins = accepting & ~joins
+        m.d.comb += [
+            self.requests.ready.eq(waiters.room & (joins | (~busy.all() & ~root_arrived & ~outdated))),
+            waiters.append.valid.eq(accepting),
+            waiters.append.list.eq(list_of_request),
+            waiters.append.begins.eq(~joins),
+            waiters.append.payload.eq(accepted),
+            waiters.append.payload.marked.eq(accepted.marked | begin),
+        ]
+        with m.If(begins):
+            m.d.sync += [
+                busy.bit_select(list_of_request, 1).eq(1),
+                at_context.bit_select(list_of_request, 1).eq(0),
+                keys[list_of_request].eq(key),
+                marks.bit_select(list_of_request, 1).eq(accepted.marked | begin),
+            ]
+
+        # What is read next: a context entry, else a root entry for the second time, else one for the first. The tag is free.
+        fetch = fetcher.requests
+        m.d.comb += fetch.valid.eq(reads_on | fetches_again | begins)
+        with m.If(root_arrived):
+            m.d.comb += [
+                fetch.payload.tag.eq(slot),
+                fetch.payload.hpa.eq(context_entry_address(
+                    source_id=keys[slot].source_id, table=root_entry.context_table_pointer)),
+            ]
         with m.Else():
             m.d.comb += [
+                fetch.payload.tag.eq(Mux(outdated, current.list, list_of_request)),
                 fetch.payload.hpa.eq(root_entry_address(
-                    source_id=accepted.request.source_id, table=self.control.root_table)),
-                fetch.payload.tag.eq(free_slot),
+                    source_id=Mux(outdated, transaction.request.source_id, accepted.request.source_id),
+                    table=self.control.root_table)),
             ]
-        m.d.comb += arrived.ready.eq(descending | deciding)
-        with m.If(deciding):
-            m.d.sync += busy.bit_select(slot, 1).eq(0)
 
-        # The end of a fetch: a fill unless marked; a result always, which then waits for its taker.
-        marked = marks.bit_select(slot, 1)
+        self._tell(m, accepting=accepting)
+        return m
+
+    def _look_at_context(self, m):
+        """What is found if the entry that has arrived is a context entry."""
+        arrived = self._fetcher.entries.payload
+        entry = ContextEntry(arrived.data)
+        reason = context_fault(m, entry=entry, error=arrived.error, straps=self.straps)
+        found = Signal(_Found, name="found_in_context")
         m.d.comb += [
-            self.fill.valid.eq(deciding & cacheable & ~marked),
-            self.fill.payload.source_id.eq(request.source_id),
-            self.fill.payload.pasid_present.eq(request.pasid_present),
-            self.fill.payload.pasid.eq(Mux(request.pasid_present, request.pasid, 0)),
-            self.fill.payload.context.eq(known),
+            found.fault_reason.eq(reason),
+            found.context.fault_processing_disable.eq(entry.fault_processing_disable & ~arrived.error),
         ]
+        with m.If(reason == FaultReason.NONE):
+            m.d.comb += [
+                found.cacheable.eq(1),
+                found.context.translation_type.eq(entry.translation_type),
+                found.context.address_width.eq(entry.address_width),
+                found.context.domain_id.eq(entry.domain_id),
+                found.context.table_pointer.eq(entry.second_stage_pointer),
+            ]
+        with m.Elif(~arrived.error):
+            m.d.comb += [found.cacheable.eq(self.straps.caching_mode), found.context.fault_reason.eq(reason)]
+        return found
+
+    def _answer(self, m, *, may_decide, deciding, marked, known):
+        """Decide about the current waiter when its result can be kept for the taker, and fill the cache for the first."""
+        transaction = self._waiters.current.payload
+        request = transaction.request
+        request_reason = request_fault(m, request=request, context=known.context, straps=self.straps)
+        reason = Signal(FaultReason)
+        m.d.comb += reason.eq(Mux(known.fault_reason != FaultReason.NONE, known.fault_reason, request_reason))
+
         result = Signal(WalkRequest)
         result_reason = Signal(FaultReason)
+        result_waits = Signal()
         result_walks = Signal()
+        answer, walk = self.answers, self.walk_requests
+        leaves = (answer.valid & answer.ready) | (walk.valid & walk.ready)
+        m.d.comb += deciding.eq(may_decide & (~result_waits | leaves))
         with m.If(deciding):
             m.d.sync += [
                 result_waits.eq(1),
                 result.transaction.eq(transaction),
                 result.transaction.marked.eq(marked | self.invalidation.begin),
-                result.context.eq(known),
+                result.context.eq(known.context),
                 result_reason.eq(reason),
                 result_walks.eq((reason == FaultReason.NONE)
-                                & (known.translation_type != TranslationType.PASS_THROUGH)),
+                                & (known.context.translation_type != TranslationType.PASS_THROUGH)),
             ]
-        with m.Elif(self.invalidation.begin):
-            m.d.sync += result.transaction.marked.eq(1)
-        with m.If((self.answers.valid & self.answers.ready) | (self.walk_requests.valid & self.walk_requests.ready)):
-            m.d.sync += result_waits.eq(0)
-        answer = self.answers.payload
+        with m.Else():
+            with m.If(leaves):
+                m.d.sync += result_waits.eq(0)
+            with m.If(self.invalidation.begin):
+                m.d.sync += result.transaction.marked.eq(1)
         m.d.comb += [
-            self.walk_requests.valid.eq(result_waits & result_walks),
-            self.walk_requests.payload.eq(result),
-            self.answers.valid.eq(result_waits & ~result_walks),
-            answer.transaction.eq(result.transaction),
-            answer.context.eq(result.context),
-            answer.fault_reason.eq(result_reason),
-            answer.page_size.eq(PageSize.UNTRANSLATED),
-            answer.page.eq(result.transaction.request.iova[PAGE_BITS:]),
+            walk.valid.eq(result_waits & result_walks),
+            walk.payload.eq(result),
+            answer.valid.eq(result_waits & ~result_walks),
+            answer.payload.transaction.eq(result.transaction),
+            answer.payload.context.eq(result.context),
+            answer.payload.fault_reason.eq(result_reason),
+            answer.payload.page_size.eq(PageSize.UNTRANSLATED),
+            answer.payload.page.eq(result.transaction.request.iova[PAGE_BITS:]),
         ]
 
-        # Events.
+        fill, ended = self.fill, self.events[1]
         detail = Signal(ContextDetail)
         m.d.comb += [
-            self.events[0].valid.eq(accepting),
-            self.events[0].payload.kind.eq(EventKind.CONTEXT_FETCH),
-            self.events[0].payload.source_id.eq(accepted.request.source_id),
-            self.events[0].payload.tag.eq(accepted.request.tag),
+            fill.valid.eq(deciding & self._waiters.current.first & known.cacheable & ~marked),
+            fill.payload.source_id.eq(request.source_id),
+            fill.payload.pasid_present.eq(request.pasid_present),
+            fill.payload.pasid.eq(Mux(request.pasid_present, request.pasid, 0)),
+            fill.payload.context.eq(known.context),
             detail.fault_reason.eq(reason),
-            detail.translation_type.eq(known.translation_type),
-            detail.address_width.eq(known.address_width),
+            detail.translation_type.eq(known.context.translation_type),
+            detail.address_width.eq(known.context.address_width),
             detail.marked.eq(marked),
-            self.events[1].valid.eq(deciding),
-            self.events[1].payload.kind.eq(EventKind.CONTEXT_RESULT),
-            self.events[1].payload.source_id.eq(request.source_id),
-            self.events[1].payload.tag.eq(request.tag),
-            self.events[1].payload.domain_id.eq(known.domain_id),
-            self.events[1].payload.hpa.eq(known.table_pointer << PAGE_BITS),
-            self.events[1].payload.detail.eq(detail),
+            ended.valid.eq(deciding),
+            ended.payload.kind.eq(EventKind.CONTEXT_RESULT),
+            ended.payload.source_id.eq(request.source_id),
+            ended.payload.tag.eq(request.tag),
+            ended.payload.domain_id.eq(known.context.domain_id),
+            ended.payload.hpa.eq(known.context.table_pointer << PAGE_BITS),
+            ended.payload.detail.eq(detail),
         ]
-        return m
+
+    def _tell(self, m, *, accepting):
+        """The event of an acceptance."""
+        request = self.requests.payload.request
+        begun = self.events[0]
+        m.d.comb += [
+            begun.valid.eq(accepting),
+            begun.payload.kind.eq(EventKind.CONTEXT_FETCH),
+            begun.payload.source_id.eq(request.source_id),
+            begun.payload.tag.eq(request.tag),
+        ]

@@ -2,20 +2,21 @@
 
 ::
 
-    requests --> slot 0 --+                  +--> slot 0 --+
-                 slot 1 --+--> memory ports -+    slot 1 --+--> entries
-                 ...      +                  +    ...      +
+    requests --> turns (slot numbers) --> memory ports --> replies ---- last chunk --> entries
+                   ^                                         |                            ^
+                   |                                         v                            |
+                   +----------- delay <---------- any other chunk --> [ chunks so far ] --+
 
 A chunk is what the unit reads at one instant. An entry of several chunks can therefore be read torn: how likely
 is up to the order and the delay, which are parameters because the architecture promises nothing about them.
 """
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.lib.merge import Merge
-from hw.lib.stream import Queue, connect_stream
+from hw.lib.stream import Queue
 from hw.spec.memory import CLIENT_TAG_BITS, MemoryOperation, MemoryRequest, memory_reply_layout
 
 __all__ = ["EntryFetcher"]
@@ -47,17 +48,20 @@ class EntryFetcher(wiring.Component):
     requests
         `hpa` (byte address of an entry, aligned to its size) and `tag`: the number of the slot, of the requester's choice.
     entries
-        One for each request, in any order: `tag`, `data`, and `error` if memory refused a chunk (then `data` is
-        meaningless, and the chunks after it have not been read). Its tag may be used again as soon as it is offered.
+        `valid`, and as `payload` one entry for each request, in any order: `tag`, `data`, and `error` if memory refused a
+        chunk (then `data` is meaningless, and the chunks after it have not been read). Taken in the cycle in which
+        `valid` is high, always.
     memory_requests, memory_replies
-        Table memory. The tag is the slot.
+        Table memory. The tag is the slot. Replies are always taken.
     chunk_delay
         Least cycles between a chunk's arrival and the request for the next.
 
     Timing
     ------
-    A request is offered to memory in the cycle after its acceptance, an entry two cycles after its last chunk arrived.
-    A request whose tag is in use waits. Replies are always taken.
+    A request is offered to memory in the cycle after its acceptance, if no other waits. An entry comes in the cycle in
+    which its last chunk arrives: combinational from `memory_replies`. Between the arrival of another chunk and the offer of
+    the next lie `chunk_delay` cycles and one. A request waits while its tag is in use, and for nothing else; it is in use no
+    more in the cycle in which its entry comes, so that a walk loses no cycle between two entries.
 
     Source: ours. That an entry is fetched in several transactions: VT-d 4.1, 6.5.3.3 and chapter 9 (128-bit quantum).
     """
@@ -72,16 +76,17 @@ class EntryFetcher(wiring.Component):
             raise ValueError(f"slots must be between 1 and {1 << CLIENT_TAG_BITS}, not {slots!r}")
         if order not in _ORDERS:
             raise ValueError(f"order must be one of {_ORDERS}, not {order!r}")
-        self._entry_bits = entry_bits
         self._chunk_bits = chunk_bits
-        self._word_bits = word_bits
+        self._chunk_log2 = ceil_log2(chunk_bits // 8)  # of its bytes
+        self._chunks = entry_bits // chunk_bits
+        self._chunks_per_word = word_bits // chunk_bits
         self._slots = slots
-        self._order = order
+        self._first, self._last = (0, self._chunks - 1) if order == "ascending" else (self._chunks - 1, 0)
         self._tag_bits = max(1, ceil_log2(slots))
         self._entry = data.StructLayout({"tag": self._tag_bits, "data": entry_bits, "error": 1})
         super().__init__({
             "requests": In(stream.Signature(data.StructLayout({"hpa": _HPA_BITS, "tag": self._tag_bits}))),
-            "entries": Out(stream.Signature(self._entry)),
+            "entries": Out(wiring.Signature({"valid": Out(1), "payload": Out(self._entry)})),
             "memory_requests": Out(stream.Signature(MemoryRequest)),
             "memory_replies": In(stream.Signature(memory_reply_layout(word_bits))),
             "chunk_delay": In(16),
@@ -89,104 +94,87 @@ class EntryFetcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reads = reads = Merge(MemoryRequest, ports=self._slots)
-        m.submodules.finished = finished = Merge(self._entry, ports=self._slots)
-        m.submodules.offered = offered = Queue(self._entry, depth=2)
-        connect_stream(m, src=reads.o, dst=self.memory_requests)
-        connect_stream(m, src=finished.o, dst=offered.i)
-        connect_stream(m, src=offered.o, dst=self.entries)
-        m.d.comb += self.memory_replies.ready.eq(1)
+        reply, entry = self.memory_replies, self.entries
+        tag = reply.payload.tag[:self._tag_bits]
+        chunks = Signal(data.ArrayLayout(range(max(2, self._chunks)), self._slots))  # the one that each slot reads
+        chunk = chunks[tag]
+        m.d.comb += [
+            reply.ready.eq(1),
+            entry.valid.eq(reply.valid & (reply.payload.error | (chunk == self._last))),
+            entry.payload.tag.eq(tag),
+            entry.payload.error.eq(reply.payload.error),
+        ]
 
-        for tag in range(self._slots):
-            m.submodules[f"slot_{tag}"] = slot = _Slot(
-                entry_bits=self._entry_bits, chunk_bits=self._chunk_bits, word_bits=self._word_bits, order=self._order)
-            mine = self.requests.payload.tag == tag
-            m.d.comb += [
-                slot.start.payload.eq(self.requests.payload.hpa),
-                slot.start.valid.eq(self.requests.valid & mine),
-                slot.chunk_delay.eq(self.chunk_delay),
-                slot.arrived.eq(self.memory_replies.valid & (self.memory_replies.payload.tag == tag)),
-                slot.word.eq(self.memory_replies.payload.data),
-                slot.error.eq(self.memory_replies.payload.error),
-                reads.i[tag].payload.operation.eq(MemoryOperation.READ),
-                reads.i[tag].payload.hpa.eq(slot.reads.payload),
-                reads.i[tag].payload.tag.eq(tag),
-                reads.i[tag].valid.eq(slot.reads.valid),
-                slot.reads.ready.eq(reads.i[tag].ready),
-                finished.i[tag].payload.tag.eq(tag),
-                finished.i[tag].payload.data.eq(slot.entry.payload.data),
-                finished.i[tag].payload.error.eq(slot.entry.payload.error),
-                finished.i[tag].valid.eq(slot.entry.valid),
-                slot.entry.ready.eq(finished.i[tag].ready),
+        # A request takes its slot; its turn to read comes before those of slots that go on with their next chunk.
+        requests = self.requests
+        busy = Signal(self._slots)
+        ended = entry.valid & (tag == requests.payload.tag)
+        starts = requests.valid & requests.ready
+        m.d.comb += requests.ready.eq(~busy.bit_select(requests.payload.tag, 1) | ended)
+        with m.If(entry.valid):
+            m.d.sync += busy.bit_select(tag, 1).eq(0)
+        with m.If(starts):
+            m.d.sync += [
+                busy.bit_select(requests.payload.tag, 1).eq(1),
+                chunks[requests.payload.tag].eq(self._first),
             ]
-            with m.If(mine):
-                m.d.comb += self.requests.ready.eq(slot.start.ready)
+        m.submodules.turns = turns = Queue(self._tag_bits, depth=self._slots)  # always has room: one turn per slot
+        m.d.comb += [turns.i.valid.eq(starts), turns.i.payload.eq(requests.payload.tag)]
+        if self._chunks > 1:
+            self._go_on(m, starts=starts, turn=turns.i, chunks=chunks)
+
+        # The address stays where it was put; what travels is the number of its slot.
+        m.submodules.addresses = addresses = memory.Memory(shape=_HPA_BITS, depth=self._slots, init=[])
+        address_write, address_read = addresses.write_port(), addresses.read_port(domain="comb")
+        read = self.memory_requests
+        hpa = address_read.data + (chunks[turns.o.payload] << self._chunk_log2)
+        m.d.comb += [
+            address_write.addr.eq(requests.payload.tag), address_write.data.eq(requests.payload.hpa),
+            address_write.en.eq(starts),
+            address_read.addr.eq(turns.o.payload),
+            read.payload.operation.eq(MemoryOperation.READ),
+            read.payload.hpa.eq(hpa),
+            read.payload.tag.eq(turns.o.payload),
+            read.valid.eq(turns.o.valid),
+            turns.o.ready.eq(read.ready),
+        ]
+
+        # The chunk in its word, and the entry around it.
+        positions = Signal(data.ArrayLayout(range(max(2, self._chunks_per_word)), self._slots))
+        if self._chunks_per_word > 1:
+            with m.If(read.valid):
+                m.d.sync += positions[turns.o.payload].eq(hpa[self._chunk_log2:])
+        arrived = reply.payload.data.word_select(positions[tag], self._chunk_bits)
+        whole = entry.payload.data
+        m.d.comb += whole.word_select(self._last, self._chunk_bits).eq(arrived)
+        for number in range(self._chunks):
+            if number != self._last:
+                m.submodules[f"chunk_{number}"] = kept = memory.Memory(
+                    shape=self._chunk_bits, depth=self._slots, init=[])
+                kept_write, kept_read = kept.write_port(), kept.read_port(domain="comb")
+                m.d.comb += [
+                    kept_write.addr.eq(tag), kept_write.data.eq(arrived),
+                    kept_write.en.eq(reply.valid & (chunk == number)),
+                    kept_read.addr.eq(tag),
+                    whole.word_select(number, self._chunk_bits).eq(kept_read.data),
+                ]
         return m
 
-
-class _Slot(wiring.Component):
-    """One fetch at a time, chunk after chunk. `arrived`, `word` and `error` are the reply to its read."""
-
-    def __init__(self, *, entry_bits, chunk_bits, word_bits, order):
-        self._chunk_bits = chunk_bits
-        self._chunks = entry_bits // chunk_bits
-        self._order = list(range(self._chunks))
-        if order == "descending":
-            self._order.reverse()
-        super().__init__({
-            "start": In(stream.Signature(_HPA_BITS)),
-            "reads": Out(stream.Signature(_HPA_BITS)),
-            "arrived": In(1),
-            "word": In(word_bits),
-            "error": In(1),
-            "entry": Out(stream.Signature(data.StructLayout({"data": entry_bits, "error": 1}))),
-            "chunk_delay": In(16),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        chunk_bytes_log2 = ceil_log2(self._chunk_bits // 8)
-        first, last = self._order[0], self._order[-1]
-        entry_hpa = Signal(_HPA_BITS)
-        chunk = Signal(range(self._chunks + 1))
-        delay_left = Signal.like(self.chunk_delay)
-        m.d.comb += self.reads.payload.eq(entry_hpa + (chunk << chunk_bytes_log2))
-
-        chunks_per_word = len(self.word) // self._chunk_bits
-        position = self.reads.payload[chunk_bytes_log2:][:ceil_log2(chunks_per_word)]
-
-        with m.FSM(name="fetch"):
-            with m.State("IDLE"):
-                m.d.comb += self.start.ready.eq(1)
-                with m.If(self.start.valid):
-                    m.d.sync += [
-                        entry_hpa.eq(self.start.payload), chunk.eq(first), self.entry.payload.error.eq(0),
-                    ]
-                    m.next = "READ"
-            with m.State("READ"):
-                m.d.comb += self.reads.valid.eq(1)
-                with m.If(self.reads.ready):
-                    m.next = "RECEIVE"
-            with m.State("RECEIVE"):
-                with m.If(self.arrived):
-                    m.d.sync += [
-                        self.entry.payload.data.word_select(chunk, self._chunk_bits).eq(
-                            self.word.word_select(position, self._chunk_bits)),
-                        self.entry.payload.error.eq(self.error),
-                        delay_left.eq(self.chunk_delay),
-                    ]
-                    with m.If(self.error | (chunk == last)):
-                        m.next = "OFFER"
-                    with m.Else():
-                        m.d.sync += chunk.eq(chunk + (1 if first <= last else -1))
-                        m.next = "PAUSE"
-            with m.State("PAUSE"):
-                with m.If(delay_left == 0):
-                    m.next = "READ"
-                with m.Else():
-                    m.d.sync += delay_left.eq(delay_left - 1)
-            with m.State("OFFER"):
-                m.d.comb += self.entry.valid.eq(1)
-                with m.If(self.entry.ready):
-                    m.next = "IDLE"
-        return m
+    def _go_on(self, m, *, starts, turn, chunks):
+        """After a chunk that is neither the last nor refused: after the delay, a turn for the next, if no request starts."""
+        m.submodules.continued = continued = Merge(self._tag_bits, ports=self._slots)
+        for slot in range(self._slots):
+            delay_left = Signal.like(self.chunk_delay, name=f"delay_left_{slot}")
+            pausing = Signal(name=f"pausing_{slot}")
+            mine = self.memory_replies.valid & (self.memory_replies.payload.tag == slot)
+            m.d.comb += [continued.i[slot].valid.eq(pausing & (delay_left == 0)), continued.i[slot].payload.eq(slot)]
+            with m.If(mine & ~self.entries.valid):
+                m.d.sync += [pausing.eq(1), delay_left.eq(self.chunk_delay)]
+            with m.Elif(delay_left != 0):
+                m.d.sync += delay_left.eq(delay_left - 1)
+            with m.Elif(continued.i[slot].ready & pausing):
+                step = 1 if self._first < self._last else -1
+                m.d.sync += [pausing.eq(0), chunks[slot].eq(chunks[slot] + step)]
+        m.d.comb += continued.o.ready.eq(~starts)
+        with m.If(~starts):
+            m.d.comb += [turn.valid.eq(continued.o.valid), turn.payload.eq(continued.o.payload)]

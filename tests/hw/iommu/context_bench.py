@@ -50,11 +50,12 @@ class ContextBench:
         memory=None,
         word_bits=128,
         slots=2,
+        waiters=16,
         chunk_bits=128,
         chunk_delay=0,
         **straps,
     ):
-        config = IommuConfig(context_slots=slots, memory_word_bits=word_bits)
+        config = IommuConfig(context_slots=slots, waiters=waiters, memory_word_bits=word_bits)
         self.dut = ContextWalker(config, chunk_bits=chunk_bits)
         self.memory = memory or MemoryMock(word_bits=word_bits)
         self.memory.store(ROOT_HPA, root if isinstance(root, int) else encode(RootEntry, **root), 16)

@@ -110,9 +110,19 @@ def test_fetches_in_any_order_give_every_device_its_own_context(slots):
 
 def test_as_many_fetches_are_in_flight_as_there_are_slots():
     bench = ContextBench(memory=MemoryMock(latency=(60, 60)), slots=3)
-    bench.look_up(*(transaction(tag=tag) for tag in range(4)))
+    bench.look_up(*(transaction(source_id=SOURCE_ID ^ tag, tag=tag) for tag in range(4)))
     assert bench.begins.cycles[2] < 10
     assert bench.begins.cycles[3] > bench.ends.cycles[0]
+
+
+@pytest.mark.parametrize("latency", [1, 2, 20])
+def test_a_fetch_takes_two_reads_of_memory_latency_and_one_cycle_each_and_two_cycles_more(latency):
+    bench = ContextBench(memory=MemoryMock(latency=(latency, latency))).look_up(transaction())
+    (accepted,) = bench.begins.cycles
+    assert bench.reads.cycles == [accepted + 1, accepted + 1 + latency + 1]
+    context_entry_arrives = bench.reads.cycles[1] + latency
+    assert bench.fills.cycles == bench.ends.cycles == [context_entry_arrives + 1]
+    assert bench.walks.cycles == [context_entry_arrives + 2]
 
 
 # --- invalidations

@@ -4,7 +4,7 @@
 import pytest
 
 from hw.iommu.entry_fetcher import EntryFetcher
-from tests.hw.iommu.bench import Listener, receive, run, send, wait
+from tests.hw.iommu.bench import Listener, run, send, wait
 from tests.hw.iommu.memory_mock import MemoryMock
 
 SHAPES = [  # entry, chunk, word
@@ -46,11 +46,16 @@ class Bench:
             ),
         )
 
+    async def ended(self, ctx, count):
+        """Wait until so many entries have come."""
+        while len(self.entries) < count:
+            await ctx.tick()
+
     def fetch(self, hpa, *, chunk_delay=0):
         async def testbench(ctx):
             ctx.set(self.dut.chunk_delay, chunk_delay)
             await send(ctx, self.dut.requests, {"hpa": hpa, "tag": 0})
-            await receive(ctx, self.dut.entries)
+            await self.ended(ctx, 1)
 
         self.run(testbench)
         return self.entries.payloads[0]
@@ -88,7 +93,7 @@ def torn(chunk_bits, order):
         await send(ctx, bench.dut.requests, {"hpa": 0x4000, "tag": 0})
         await wait(ctx, 8)
         bench.memory.store(0x4000, (1 << 128) - 1, 16)
-        await receive(ctx, bench.dut.entries)
+        await bench.ended(ctx, 1)
 
     bench.run(testbench)
     return bench.entries.payloads[0].data
@@ -117,10 +122,11 @@ def test_an_error_does_not_outlive_its_fetch():
     async def testbench(ctx):
         for hpa in (0x4000, 0x5000):
             await send(ctx, bench.dut.requests, {"hpa": hpa, "tag": 0})
-            await receive(ctx, bench.dut.entries)
+        await bench.ended(ctx, 2)
 
     bench.run(testbench)
     assert [(entry.error, entry.data) for entry in bench.entries.payloads[1:]] == [(0, 7)]
+    assert bench.entries.payloads[0].error == 1
 
 
 @pytest.mark.parametrize("slots", [1, 3, 8])
@@ -129,21 +135,16 @@ def test_several_fetches_in_any_order_keep_their_tags(slots):
     bench = Bench(memory=memory, entry_bits=256, chunk_bits=64, slots=slots)
     for number in range(40):
         memory.store(0x8000 + 32 * number, entry_of(number, 256), 32)
-    taken = []
 
-    async def giver(ctx):
+    async def testbench(ctx):
         for number in range(40):
             await send(ctx, bench.dut.requests, {"hpa": 0x8000 + 32 * number, "tag": number % slots})
+        await bench.ended(ctx, 40)
 
-    async def taker(ctx):
-        for _ in range(40):
-            taken.append(await receive(ctx, bench.dut.entries))
-            await ctx.tick()
-
-    bench.run(giver, taker, cycles=20000)
+    bench.run(testbench, cycles=20000)
     for tag in range(slots):
         expected = [entry_of(number, 256) for number in range(tag, 40, slots)]
-        assert [entry.data for entry in taken if entry.tag == tag] == expected
+        assert [entry.data for entry in bench.entries.payloads if entry.tag == tag] == expected
 
 
 def test_fetches_overlap():
@@ -152,24 +153,54 @@ def test_fetches_overlap():
     async def testbench(ctx):
         for tag in range(4):
             await send(ctx, bench.dut.requests, {"hpa": 0x4000, "tag": tag})
-        for _ in range(4):
-            await receive(ctx, bench.dut.entries)
+        await bench.ended(ctx, 4)
 
     bench.run(testbench)
     assert bench.reads.cycles[3] < 10
 
 
-def test_a_tag_may_be_used_again_as_soon_as_its_entry_is_offered():
-    bench = Bench(slots=2)
+@pytest.mark.parametrize("latency", [1, 2, 9])
+def test_a_tag_may_be_used_again_in_the_cycle_of_its_entry_and_not_before(latency):
+    """A chain of reads costs its memory latency and one cycle each."""
+    bench = Bench(memory=MemoryMock(latency=(latency, latency)), slots=2)
+    accepted = Listener(bench.dut.requests)
 
     async def testbench(ctx):
-        await send(ctx, bench.dut.requests, {"hpa": 0x4000, "tag": 1})
-        await ctx.tick().until(bench.dut.entries.valid)
-        ctx.set(bench.dut.requests.payload, {"hpa": 0x5000, "tag": 1})
-        assert ctx.get(bench.dut.requests.ready) == 1
-        await receive(ctx, bench.dut.entries)
+        for _ in range(3):
+            await send(ctx, bench.dut.requests, {"hpa": 0x5000, "tag": 1})
+        await bench.ended(ctx, 3)
 
-    bench.run(testbench)
+    run(
+        bench.dut,
+        testbench,
+        background=(
+            bench.memory.process(bench.dut.memory_requests, bench.dut.memory_replies),
+            bench.reads.process,
+            bench.entries.process,
+            accepted.process,
+        ),
+    )
+    first = bench.reads.cycles[0]
+    assert accepted.cycles[0] == first - 1
+    assert accepted.cycles[1:] == bench.entries.cycles[:2]
+    assert bench.reads.cycles == [first + (latency + 1) * number for number in range(3)]
+    assert bench.entries.cycles == [cycle + latency for cycle in bench.reads.cycles]
+
+
+def test_a_read_that_memory_does_not_take_is_offered_until_it_does():
+    bench = Bench(slots=4)
+
+    async def testbench(ctx):
+        for tag in range(4):
+            await send(ctx, bench.dut.requests, {"hpa": 0x4000 + 16 * tag, "tag": tag})
+        await wait(ctx, 3)
+        assert len(bench.reads) == 0
+        assert ctx.get(bench.dut.memory_requests.payload.hpa) == 0x4000
+        ctx.set(bench.dut.memory_requests.ready, 1)
+        await wait(ctx, 6)
+        assert [(read.hpa, read.tag) for read in bench.reads.payloads] == [(0x4000 + 16 * tag, tag) for tag in range(4)]
+
+    run(bench.dut, testbench, background=(bench.reads.process,))
 
 
 @pytest.mark.parametrize(

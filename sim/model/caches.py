@@ -110,8 +110,8 @@ class InvalidationView(NamedTuple):
 
     @property
     def leaves_only(self) -> bool:
-        """True if paging-structure caches may keep everything."""
-        return self.kind != _IOTLB or (self.granularity == _SELECTIVE and bool(self.hint))
+        """True if it is page-selective and hints so: paging-structure caches may keep everything."""
+        return self.granularity == _SELECTIVE and bool(self.hint)
 
     def covers_path(self, domain_id: int, iova_page: int, page_size: int) -> bool:
         """True if after it no translation of this size (PageSize value) around this page stems from upper levels read before.

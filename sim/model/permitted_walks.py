@@ -35,8 +35,8 @@ class Windows(NamedTuple):
 
     @property
     def earliest(self) -> int:
-        """Nothing that was replaced before plays a part."""
-        return min(*self.lines.values(), *self.paths.values(), *self.structures.values())
+        """Nothing that was replaced before plays a part: what covers the smallest page covers whatever is on the way to it."""
+        return self.paths[PageSize.SIZE_4K]
 
 
 class PermittedWalks:
@@ -98,20 +98,19 @@ class PermittedWalks:
 
     def may_be_absent(self, table: Table, request: Request, when: Windows) -> bool:
         """Caching mode: may a walk have met an entry that is not there, whatever it wanted?"""
-        since, path_since = when.lines[PageSize.SIZE_4K], when.paths[PageSize.SIZE_4K]
-        earliest = when.earliest
-        pending = [(table.page, table.level, table.last, READABLE | WRITABLE)]
+        since = when.lines[PageSize.SIZE_4K]
+        pending = [(table.page, table.level, READABLE | WRITABLE)]
         while pending:
-            page, level, above, permissions = pending.pop()
+            page, level, permissions = pending.pop()
             for entry in self._entries(page, level, request.iova):
-                if entry.value is None or not entry.meets(earliest, when.replied):
+                if entry.value is None or not entry.meets(when.earliest, when.replied):
                     continue
                 if not entry.value & (READABLE | WRITABLE):
-                    if entry.end >= since and above >= path_since:
+                    if entry.end >= since:
                         return True
                     continue
                 below = permissions & entry.value
                 reason, leaf = examine_entry(self._limits, level, entry.value, 0)
                 if below and not reason and not leaf:
-                    pending.append((next_page(entry.value), level - 1, min(above, entry.end), below))
+                    pending.append((next_page(entry.value), level - 1, below))
         return False

@@ -100,6 +100,13 @@ def test_translation_may_come_by_an_old_way_until_an_invalidation_of_its_page_th
     assert broken(judge_with_other_leaves(), moved(10), clear, dma(50, **new), fill(54, PAGE_NEW)) == set()
 
 
+@pytest.mark.parametrize(("hint", "laws"), [(1, set()), (0, {"L3"})])
+def test_line_filled_while_an_invalidation_is_under_way_comes_by_an_old_way_only_with_the_hint(hint, laws):
+    assert broken(judge_with_other_leaves(), moved(10), page_invalidation(30, 40, hint=hint), fill(35)) == laws
+    gone = [page_invalidation(12, 20), page_invalidation(30, 40, hint=1), fill(35)]    # the hint gives nothing back
+    assert broken(judge_with_other_leaves(), moved(10), *gone) == {"L3"}
+
+
 def test_leaf_is_as_new_as_an_invalidation_that_hints_though_the_way_to_it_is_older():
     run = [moved(10), store64(12, LEAF_A, entry(0x9999)), page_invalidation(30, 40, hint=1)]
     assert broken(judge_with_other_leaves(), *run, dma(50, page=0x9999), fill(54, 0x9999)) == set()

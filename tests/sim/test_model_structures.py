@@ -4,7 +4,7 @@ import pytest
 from hw.spec.dma import Access, Status
 from hw.spec.faults import FaultReason
 from hw.spec.invalidation import Granularity
-from tests.sim.machine import entry, stores_of_path
+from tests.sim.machine import CONTEXT, context_entry, entry, stores_of_path
 from tests.sim.test_model_device import ENTRY_A, IOVA, LEAF, NEW_TABLE, TABLE, A, B, machine
 
 LEVEL_3, LEVEL_2 = TABLE + 1 << 12, TABLE + 2 << 12
@@ -74,6 +74,17 @@ def test_way_of_a_table_serves_every_table_of_its_domain():
     assert device.dma(A, IOVA + 0x1000).hpa == 0x9001_000
     host.invalidate_iotlb(Granularity.DOMAIN_SELECTIVE, DID=5)
     assert device.dma(A, IOVA + 0x1000).hpa == 0xA001_000
+
+
+def test_context_with_fewer_levels_begins_at_its_own_top():
+    """Level 4 is cached; the other device has three levels, which begin below it."""
+    device, _ = machine(stale=True)
+    device.dma(A, IOVA)
+    device.memory.write((CONTEXT << 12) + 16 * B, context_entry(0x700, 5, 1).to_bytes(16, "little"))
+    beyond = IOVA | 1 << 30
+    for hpa, value in stores_of_path(0x700, beyond, entry(0x8000), top=3):
+        device.memory.store64(hpa, value)
+    assert device.dma(B, beyond).hpa == 0x8000_000
 
 
 def test_leaf_and_what_is_missing_are_no_ways():

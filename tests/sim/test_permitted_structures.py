@@ -178,6 +178,15 @@ def test_ways_of_a_table_that_the_domain_no_longer_has_lead_to_faults_until_they
     assert pages(permitted, 40, 45) == {OLD, NEW}                # the line may still be there, the way to it is not
 
 
+def test_an_invalidation_of_a_context_before_it_was_replaced_ends_nothing():
+    permitted = machine(other_tables(tables()))
+    invalidate(permitted, 2, 4, CONTEXT_CACHE, GLOBAL)
+    invalidate(permitted, 6, 8, IOTLB, GLOBAL)
+    store(permitted, 10, CONTEXT_ENTRY, context(second_stage_pointer=OTHER_TABLES[4]))
+    invalidate(permitted, 12, 14, CONTEXT_CACHE, GLOBAL)
+    assert pages(permitted, 20, 25) == {OLD, NEW}
+
+
 def test_the_first_entry_of_a_table_that_the_domain_no_longer_has_is_not_read_any_more():
     permitted = replaced()
     store(permitted, 16, LEVELS[4] << 12, bytes(8))
@@ -202,6 +211,15 @@ def test_in_caching_mode_an_old_way_leads_to_a_page_that_is_not_there_unless_it_
         store(permitted, 19, LEAF, entry(OLD))
         invalidate(permitted, 20, 30, IOTLB, SELECTIVE, DOMAIN, page=3, hint=hint)
         assert pages(permitted, 40, 45) == ({OLD, NEW} if hint else {NEW})
+
+
+def test_in_caching_mode_what_is_missing_on_an_old_way_is_as_old_as_the_way():
+    for hint in (0, 1):
+        memory = other_tables(tables())
+        memory.preset(LEAF, bytes(8))
+        permitted = moved(memory, caching_mode=1)
+        invalidate(permitted, 20, 30, IOTLB, SELECTIVE, DOMAIN, page=3, hint=hint)
+        assert pages(permitted, 40, 45) == ({NO_READ, NEW} if hint else {NEW})
 
 
 # --- logs ---

@@ -16,7 +16,16 @@ from amaranth.lib import data
 from hw.spec.bench import Phase
 from hw.spec.codec import decode
 from hw.spec.dma import Access
-from hw.spec.events import EVENT_DETAILS, Event, EventKind, FaultDisposition, MessageKind, QueueTrouble, RegisterAccess
+from hw.spec.events import (
+    EVENT_DETAILS,
+    Event,
+    EventKind,
+    FaultDisposition,
+    MessageKind,
+    PrefetchCause,
+    QueueTrouble,
+    RegisterAccess,
+)
 from hw.spec.faults import FaultReason
 from hw.spec.invalidation import DESCRIPTOR_LAYOUTS, DescriptorHeader, DescriptorType, QueueError
 from hw.spec.memory import CLIENT_TAG_BITS, MemoryClient, MemoryOperation
@@ -48,6 +57,7 @@ _TAG_NAMES: dict[EventKind, tuple[str, type[Enum]]] = {
     EventKind.FAULT: ("disposition", FaultDisposition),
     EventKind.MESSAGE: ("message", MessageKind),
     EventKind.QUEUE_ERROR: ("trouble", QueueTrouble),
+    EventKind.PREFETCH: ("cause", PrefetchCause),
 }
 _DESCRIPTORS = {EventKind.DESCRIPTOR, EventKind.WAIT_ABANDONED}   # their detail is the first 16 bytes of a descriptor
 # What the kinds say beside their detail, as hw.spec.events.EventKind lists it.
@@ -75,6 +85,8 @@ _SAID: dict[EventKind, tuple[str, ...]] = {
     EventKind.QUEUE_ERROR: ("source_id",),
     EventKind.REGISTER: ("hpa", "detail"),
     EventKind.WAIT_ABANDONED: (),
+    EventKind.STRUCTURE_FILL: ("domain_id", "iova", "hpa"),
+    EventKind.PREFETCH: ("domain_id", "iova", "hpa"),
 }
 _HEXADECIMAL = {"iova", "hpa", "detail", "table_pointer", "page", "signature", "status_data", "status_address"}
 

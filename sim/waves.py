@@ -4,9 +4,12 @@ The time axis is the cycle counter: one nanosecond is one cycle. States are stri
 hw.spec. Every signal of the design, by contrast, is what `sim.runner.run(waves=True)` records.
 
     machine   phase, translation, root_table, invalidation, invalidations_in_progress, descriptor, waits_in_progress,
-              wait_status, message, queue_error, update, blocked_count, fault_count
+              wait_status, message, queue_error, update, structure_fill, prefetch, blocked_count, fault_count
     device_*  last_reply, verdict, requests_in_flight, walks_in_flight, context_fetches_in_flight, context_fill,
               blocked_count, fault
+
+`walks_in_flight` are the requests of the device that wait for a walk, whether it is their own or one that they have joined;
+what is prefetched has nobody waiting and does not count. A line that fills a paging-structure cache shows its last entry.
 """
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +21,7 @@ from vcd.writer import VCDWriter
 
 from hw.spec.bench import Phase
 from hw.spec.dma import Status
-from hw.spec.events import EventKind, MessageKind, QueueTrouble
+from hw.spec.events import EventKind, MessageKind, PrefetchCause, QueueTrouble
 from hw.spec.invalidation import DescriptorType, QueueError, TranslationTableMode
 from hw.spec.memory import CLIENT_TAG_BITS, MemoryClient
 from sim.events import Events, descriptor_dict, detail_of, device_name
@@ -30,7 +33,8 @@ MAX_WINDOW_CYCLES = 100_000
 _MACHINE = "machine"
 _MACHINE_KINDS = (EventKind.PHASE, EventKind.CONTROL, EventKind.INVALIDATION_BEGIN, EventKind.INVALIDATION_END,
                   EventKind.MEMORY, EventKind.UPDATE, EventKind.REPLY, EventKind.FAULT, EventKind.DESCRIPTOR,
-                  EventKind.MESSAGE, EventKind.QUEUE_ERROR, EventKind.WAIT_ABANDONED)
+                  EventKind.MESSAGE, EventKind.QUEUE_ERROR, EventKind.WAIT_ABANDONED, EventKind.STRUCTURE_FILL,
+                  EventKind.PREFETCH)
 _DEVICE_KINDS = (EventKind.REQUEST, EventKind.REPLY, EventKind.CONTEXT_FETCH, EventKind.CONTEXT_RESULT,
                  EventKind.CONTEXT_FILL, EventKind.WALK, EventKind.WALK_RESULT, EventKind.FAULT, EventKind.DONE)
 _NOTHING = "-"
@@ -42,7 +46,8 @@ _COUNTS = {"invalidations_in_progress", "waits_in_progress", "requests_in_flight
 _MACHINE_SIGNALS: dict[str, str | int] = {
     "phase": Phase.STEADY.name, "translation": "off", "root_table": 0, "invalidation": _NOTHING,
     "invalidations_in_progress": 0, "descriptor": _NOTHING, "waits_in_progress": 0, "wait_status": _NOTHING,
-    "message": _NOTHING, "queue_error": _NOTHING, "update": _NOTHING, "blocked_count": 0, "fault_count": 0,
+    "message": _NOTHING, "queue_error": _NOTHING, "update": _NOTHING, "structure_fill": _NOTHING, "prefetch": _NOTHING,
+    "blocked_count": 0, "fault_count": 0,
 }
 _DEVICE_SIGNALS: dict[str, str | int] = {
     "last_reply": _NOTHING, "verdict": _NOTHING, "requests_in_flight": 0, "walks_in_flight": 0,
@@ -165,6 +170,12 @@ def _changes(event: Any, invalidations: int) -> Iterator[_Change]:
             if blocked:
                 yield (device, "blocked_count"), 1
                 yield (_MACHINE, "blocked_count"), 1
+        case EventKind.STRUCTURE_FILL:
+            yield (_MACHINE, "structure_fill"), (f"level={detail.level},did={int(event['domain_id'])},"
+                                                 f"iova={int(event['iova']):#x},table={int(event['hpa']):#x}")
+        case EventKind.PREFETCH:
+            cause = PrefetchCause(int(event["tag"]) & 1).name
+            yield (_MACHINE, "prefetch"), f"{cause},did={int(event['domain_id'])},iova={int(event['iova']):#x}"
         case EventKind.CONTEXT_FILL:
             yield (device, "context_fill"), f"did={int(event['domain_id'])},table={int(event['hpa']):#x}"
         case EventKind.FAULT:

@@ -1,9 +1,9 @@
-"""What an invalidation covers, when it was complete, and which lines the IOTLB holds.
+"""What an invalidation covers, and when it was complete.
 
 Source: VT-d 4.1, 6.5.1 and 6.5.2 (coverage); the rest is ours.
 """
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from hw.spec.invalidation import (
@@ -16,18 +16,18 @@ from hw.spec.invalidation import (
     InvalidationKind,
     IotlbDescriptor,
 )
-from hw.spec.tables import LEVEL_BITS, PageSize
+from hw.spec.tables import LEVEL_BITS
 from sim.model.fields import field
 
-__all__ = ["Completed", "InvalidationHistory", "InvalidationView", "Line", "LineReplica"]
+__all__ = ["Completed", "InvalidationHistory", "InvalidationView"]
 
 _FIELDS = tuple(field(Invalidation, name) for name in (
-    "kind", "granularity", "domain_id", "source_id", "function_mask", "page", "address_mask", "drain"))
+    "kind", "granularity", "domain_id", "source_id", "function_mask", "page", "address_mask", "drain", "hint"))
 _DESCRIPTOR_TYPE = field(DescriptorHeader, "type")
 _OF_CONTEXT_CACHE = tuple(field(ContextCacheDescriptor, name) for name in (
     "granularity", "domain_id", "source_id", "function_mask"))
 _OF_IOTLB = tuple(field(IotlbDescriptor, name) for name in (
-    "granularity", "domain_id", "page", "address_mask", "drain_reads", "drain_writes"))
+    "granularity", "domain_id", "page", "address_mask", "drain_reads", "drain_writes", "hint"))
 _CONTEXT_CACHE = InvalidationKind.CONTEXT_CACHE.value
 _IOTLB = InvalidationKind.IOTLB.value
 _GLOBAL = Granularity.GLOBAL.value
@@ -45,6 +45,7 @@ class InvalidationView(NamedTuple):
     page: int = 0
     address_mask: int = 0
     drain: int = 0
+    hint: int = 0        # IH: only leaves have changed
 
     @classmethod
     def of(cls, encoded: int) -> "InvalidationView":
@@ -59,8 +60,9 @@ class InvalidationView(NamedTuple):
             granularity, domain_id, source_id, function_mask = (each.get(low) for each in _OF_CONTEXT_CACHE)
             return cls(_CONTEXT_CACHE, granularity, domain_id, source_id, function_mask).canonical()
         if kind == DescriptorType.IOTLB.value:
-            granularity, domain_id, page, order, reads, writes = (each.get(low) for each in _OF_IOTLB)
-            return cls(_IOTLB, granularity, domain_id, page=page, address_mask=order, drain=reads | writes).canonical()
+            granularity, domain_id, page, order, reads, writes, hint = (each.get(low) for each in _OF_IOTLB)
+            return cls(_IOTLB, granularity, domain_id, page=page, address_mask=order, drain=reads | writes,
+                       hint=hint).canonical()
         return None
 
     def canonical(self) -> "InvalidationView":
@@ -71,7 +73,7 @@ class InvalidationView(NamedTuple):
         if not selective:
             return InvalidationView(self.kind, self.granularity, self.domain_id, drain=self.drain)
         if self.kind == _CONTEXT_CACHE:
-            return self._replace(page=0, address_mask=0)
+            return self._replace(page=0, address_mask=0, hint=0)
         return self._replace(source_id=0, function_mask=0, page=self.page >> self.address_mask << self.address_mask)
 
     @property
@@ -105,6 +107,22 @@ class InvalidationView(NamedTuple):
         first, last = _span(self.page, self.address_mask)
         line_first, line_last = _span(iova_page, LEVEL_BITS * page_size)
         return line_first <= last and first <= line_last
+
+    @property
+    def leaves_only(self) -> bool:
+        """True if it is page-selective and hints so: paging-structure caches may keep everything."""
+        return self.granularity == _SELECTIVE and bool(self.hint)
+
+    def covers_path(self, domain_id: int, iova_page: int, page_size: int) -> bool:
+        """True if after it no translation of this size (PageSize value) around this page stems from upper levels read before.
+
+        It removes both: the line, and what paging-structure caches hold of the way to it.
+        """
+        return not self.leaves_only and self.covers_translation(domain_id, iova_page, page_size)
+
+    def covers_structure(self, domain_id: int, iova_page: int, level: int) -> bool:
+        """True if it removes from the paging-structure caches the entry of this level on the way to this 4 KiB page."""
+        return self.covers_path(domain_id, iova_page, level - 1)   # it reaches as far as a page of that many levels
 
 
 def _span(page: int, log2_pages: int) -> tuple[int, int]:
@@ -150,54 +168,19 @@ class InvalidationHistory:
 
     def context_since(self, source_id: int, domain_id: int, accepted: int) -> int | None:
         """Begin of the last invalidation of this context that had completed before cycle `accepted`."""
-        for each in reversed(self._completed):
-            if each.end < accepted and each.invalidation.covers_context(source_id, domain_id):
-                return each.begin
-        return None
+        return self._since(accepted, lambda each: each.covers_context(source_id, domain_id))
 
     def translation_since(self, domain_id: int, iova_page: int, page_size: int, accepted: int) -> int | None:
         """Begin of the last invalidation of this translation that had completed before cycle `accepted`."""
-        for each in reversed(self._completed):
-            if each.end < accepted and each.invalidation.covers_translation(domain_id, iova_page, page_size):
-                return each.begin
-        return None
+        return self._since(accepted, lambda each: each.covers_translation(domain_id, iova_page, page_size))
 
+    def path_since(self, domain_id: int, iova_page: int, page_size: int, accepted: int) -> int | None:
+        """The same of the levels above this translation: one that hints that only leaves have changed leaves them."""
+        return self._since(accepted, lambda each: each.covers_path(domain_id, iova_page, page_size))
 
-class Line(NamedTuple):
-    """One line of the IOTLB, as its fill said."""
+    def structure_since(self, domain_id: int, iova_page: int, level: int, accepted: int) -> int | None:
+        """The same of the entry of this level on the way to this page, in a paging-structure cache."""
+        return self._since(accepted, lambda each: each.covers_structure(domain_id, iova_page, level))
 
-    cycle: int             # of the fill
-    domain_id: int
-    iova_page: int         # of the base
-    page_size: PageSize
-    page: int              # HPA page number of the base
-    readable: bool
-    writable: bool
-    table_pointer: int
-
-
-class LineReplica:
-    """The lines that the IOTLB may hold: a fill replaces what stood in its place, an invalidation removes."""
-
-    def __init__(self) -> None:
-        self._lines: dict[tuple[PageSize, int, int], Line] = {}
-
-    def fill(self, set_index: int, way: int, line: Line) -> None:
-        """A line is written."""
-        self._lines[line.page_size, set_index, way] = line
-
-    def remove(self, completed: Completed) -> Iterator[Line]:
-        """Drop what a completed invalidation removed; yields the covered lines that survive it.
-
-        What stood there in the cycle of its beginning is removed; a covered line that was filled later survives, and
-        must be one that the invalidation permits.
-        """
-        for place, line in list(self._lines.items()):
-            if completed.invalidation.covers_translation(line.domain_id, line.iova_page, line.page_size.value):
-                if line.cycle <= completed.begin:
-                    del self._lines[place]
-                else:
-                    yield line
-
-    def __len__(self) -> int:
-        return len(self._lines)
+    def _since(self, accepted: int, covers: Callable[[InvalidationView], bool]) -> int | None:
+        return next((each.begin for each in reversed(self._completed) if each.end < accepted and covers(each.invalidation)), None)

@@ -20,4 +20,4 @@ def iotlb_command(registers: RegisterFile) -> InvalidationView:
     if granularity == Granularity.SELECTIVE.value and order > registers.strap["max_address_mask"]:
         granularity = Granularity.DOMAIN_SELECTIVE.value
     return InvalidationView(InvalidationKind.IOTLB.value, granularity, get("IOTLB", "DID"), page=get("IVA", "ADDR"),
-                            address_mask=order, drain=get("IOTLB", "DR") | get("IOTLB", "DW")).canonical()
+                            address_mask=order, drain=get("IOTLB", "DR") | get("IOTLB", "DW"), hint=get("IVA", "IH")).canonical()

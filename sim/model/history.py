@@ -29,7 +29,7 @@ from sim.model.entries import (
 )
 from sim.model.translate import PAGE_SIZES
 
-__all__ = ["Outcome", "VersionedMemory"]
+__all__ = ["Outcome", "Path", "VersionedMemory", "in_words", "permission"]
 
 _ALL_BYTES = PAGE_BYTES - 1
 
@@ -48,6 +48,14 @@ class Outcome(NamedTuple):
         """First page of the (super)page."""
         bits: int = level_shift(self.page_size.value + 1) - PAGE_BITS
         return self.page >> bits << bits
+
+
+class Path(NamedTuple):
+    """What a walk has found when an entry names the table of the level below."""
+
+    table: int              # page number
+    readable: bool          # ANDed over all levels so far
+    writable: bool
 
 
 class VersionedMemory:
@@ -137,29 +145,45 @@ class VersionedMemory:
         value = int.from_bytes(current, "little")
         return found if value in found else [*found, value]
 
-    def walks(self, table_pointer: int, levels: int, iova: int, since: int, until: int) -> frozenset[Outcome]:
+    def walks(self, table_pointer: int, levels: int, iova: int, since: int, until: int, *,
+              path_since: int | None = None) -> frozenset[Outcome]:
         """How a walk may end that read each entry at some instant of the window.
 
-        The access is not looked at: what is not readable and not writable is a READ_PERMISSION fault, and the rest has
-        its permissions. The interrupt window is not looked at either.
+        An entry that names the table of the level below may have been read as early as `path_since`, and have stood in a
+        paging-structure cache since. The access is not looked at: what is not readable and not writable is a READ_PERMISSION
+        fault, and the rest has its permissions. The interrupt window is not looked at either.
         """
         found: set[Outcome] = set()
         pending = [(table_pointer, levels, READABLE | WRITABLE)]
         while pending:
             table, level, permissions = pending.pop()
-            for entry in self.values((table << PAGE_BITS) + 8 * table_index(iova, level), 8, since, until):
+            place = (table << PAGE_BITS) + 8 * table_index(iova, level)
+            recent = self.values(place, 8, since, until)
+            for entry in recent if path_since is None else self.values(place, 8, min(since, path_since), until):
                 reason, leaf = self._examine(entry, level, levels)
                 below = permissions & (entry or 0)
-                if reason:
-                    found.add(Outcome(0, PageSize.SIZE_4K, False, False, reason))
-                    continue
                 page = next_page(entry or 0)
-                if leaf:
+                if not (reason or leaf):
+                    pending.append((page, level - 1, below))
+                elif entry not in recent:
+                    continue   # no cache of upper levels keeps it
+                elif reason:
+                    found.add(Outcome(0, PageSize.SIZE_4K, False, False, reason))
+                else:
                     page |= (iova & (1 << level_shift(level)) - 1) >> PAGE_BITS
                     found.add(Outcome(page, PAGE_SIZES[level], bool(below & READABLE), bool(below & WRITABLE)))
-                else:
-                    pending.append((page, level - 1, below))
         return frozenset(found)
+
+    def paths(self, table_pointer: int, levels: int, iova: int, level: int, since: int, until: int) -> frozenset[Path]:
+        """Where the entry of `level` may lead that a walk met, which read each entry at some instant of the window."""
+        pending = [(table_pointer, READABLE | WRITABLE)] if level <= levels else []
+        for above in range(levels, level - 1, -1):
+            met = [(entry, permissions) for table, permissions in pending
+                   for entry in self.values((table << PAGE_BITS) + 8 * table_index(iova, above), 8, since, until)]
+            pending = [(next_page(entry), permissions & entry) for entry, permissions in met
+                       if entry is not None and self._examine(entry, above, levels) == (FaultReason.NONE, False)]
+        return frozenset(Path(table, bool(permissions & READABLE), bool(permissions & WRITABLE))
+                         for table, permissions in pending)
 
     def _examine(self, entry: int | None, level: int, top: int) -> tuple[FaultReason, bool]:
         if entry is None:
@@ -179,3 +203,18 @@ class VersionedMemory:
                     if entry is not None and not check_context(self._limits, entry):
                         found.add(ContextView.of(entry))
         return found
+
+
+def permission(readable: bool, writable: bool) -> str:
+    """As it is printed: RW, R-, -W or --."""
+    return f"{'R' if readable else '-'}{'W' if writable else '-'}"
+
+
+def in_words(outcomes: frozenset[Outcome]) -> str:
+    """How a walk may have ended, for people."""
+    if not outcomes:
+        return "nothing, for no context entry has named it"
+    return " or ".join(sorted(
+        FaultReason(each.fault_reason).name if each.fault_reason else
+        f"{each.page << PAGE_BITS:#x} {permission(each.readable, each.writable)} {each.page_size.name}"
+        for each in outcomes))

@@ -4,15 +4,17 @@ from typing import Any
 
 from hw.spec.capabilities import describe_straps
 from hw.spec.dma import Access, Status
-from hw.spec.events import ControlDetail, DoneDetail, EventKind, FillDetail, ReplyDetail, Verdict
+from hw.spec.events import ControlDetail, DoneDetail, EventKind, FillDetail, ReplyDetail, StructureDetail, Verdict
 from hw.spec.invalidation import TranslationTableMode
 from hw.spec.memory import CLIENT_TAG_BITS, QUANTUM_BYTES, MemoryClient, MemoryOperation
 from hw.spec.tables import PAGE_BITS, PageSize
-from sim.model.caches import Completed, InvalidationView, Line
+from sim.model.caches import Completed, InvalidationView
 from sim.model.fields import field
 from sim.model.law_of_order import Order
+from sim.model.law_of_tags import TagCoherence
 from sim.model.laws_of_dma import Answers, Handover, Place
-from sim.model.laws_of_tables import Entry, Freed, TagCoherence
+from sim.model.laws_of_tables import Entry, Freed
+from sim.model.lines import Line, StructureEntry
 from sim.model.logged_event import LoggedEvent
 from sim.model.world import EVER, Dma, World
 
@@ -22,6 +24,8 @@ _STATUS, _REPLY_SIZE, _REPLY_REASON, _HIT, _REPLY_TABLE = (field(ReplyDetail, na
     "status", "page_size", "fault_reason", "hit", "table_pointer"))
 _FILL_SIZE, _READABLE, _WRITABLE, _SET, _WAY, _FILL_TABLE = (field(FillDetail, name) for name in (
     "page_size", "readable", "writable", "set_index", "way", "table_pointer"))
+_LEVEL, _PATH_READABLE, _PATH_WRITABLE, _STRUCTURE_TABLE = (field(StructureDetail, name) for name in (
+    "level", "readable", "writable", "table_pointer"))
 _VERDICT = field(DoneDetail, "verdict")
 _STATUSES, _SIZES, _ACCESSES, _VERDICTS = tuple(Status), tuple(PageSize), tuple(Access), tuple(Verdict)
 _ENABLED, _LATCHED, _TABLE_MODE, _ROOT_INVALID = (field(ControlDetail, name) for name in (
@@ -65,7 +69,8 @@ class Laws:
         self._exchanges: dict[int, tuple[int, int]] = {}     # hpa: cycle and operation of the port's last access
         self.handlers: dict[int, Callable[[Any], None]] = {
             EventKind.REQUEST: self._on_request, EventKind.REPLY: self._on_reply, EventKind.DONE: self._on_done,
-            EventKind.IOTLB_FILL: self._on_fill, EventKind.MEMORY: self._on_memory, EventKind.UPDATE: self._on_update,
+            EventKind.IOTLB_FILL: self._on_fill, EventKind.STRUCTURE_FILL: self._on_structure_fill,
+            EventKind.MEMORY: self._on_memory, EventKind.UPDATE: self._on_update,
             EventKind.INVALIDATION_BEGIN: self._on_begin, EventKind.INVALIDATION_END: self._on_end,
             EventKind.FAULT: self._on_fault, EventKind.CONTROL: self._on_control, EventKind.MESSAGE: self._on_message,
             EventKind.DESCRIPTOR: lambda event: self.order.descriptor(event.cycle, event.detail),
@@ -128,6 +133,13 @@ class Laws:
             readable=bool(_READABLE.get(detail)), writable=bool(_WRITABLE.get(detail)),
             table_pointer=_FILL_TABLE.get(detail)))
 
+    def _on_structure_fill(self, event: LoggedEvent) -> None:
+        detail = event.detail
+        self.tags.fill_structure(StructureEntry(
+            cycle=event.cycle, domain_id=event.domain_id, iova_page=event.iova >> PAGE_BITS, level=_LEVEL.get(detail),
+            table=event.hpa >> PAGE_BITS, readable=bool(_PATH_READABLE.get(detail)),
+            writable=bool(_PATH_WRITABLE.get(detail)), table_pointer=_STRUCTURE_TABLE.get(detail)))
+
     def _on_memory(self, event: LoggedEvent) -> None:
         operation = event.detail & 3
         if operation == MemoryOperation.READ.value:
@@ -159,6 +171,7 @@ class Laws:
         for completed in self.world.invalidations.end(event.cycle):
             self.tags.invalidated(completed)
             self._completed.append(completed)
+        self.tags.settle()
 
     def _on_fault(self, event: LoggedEvent) -> None:
         self.place.fault(event.cycle, event.source_id, event.iova, event.detail & 0xFF)

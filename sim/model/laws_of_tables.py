@@ -1,66 +1,18 @@
-"""Laws that need the tables: L3 tag coherence, L4 no use after free, L5 invalidation means it, L7 nobody gets in."""
+"""Laws that need the tables: L4 no use after free, L5 invalidation means it, L7 nobody gets in. L3 is law_of_tags."""
 from functools import partial
 from typing import NamedTuple
 
 from hw.spec.bench import POISON_BYTE
 from hw.spec.dma import Access, Status
-from hw.spec.faults import FaultReason
 from hw.spec.tables import PAGE_BITS, PAGE_BYTES, PageSize
-from sim.model.caches import Completed, Line, LineReplica
-from sim.model.history import Outcome
+from sim.model.caches import Completed
+from sim.model.history import Outcome, in_words
 from sim.model.translate import in_interrupt_window
 from sim.model.world import EVER, Dma, Finding, World
 
-__all__ = ["Entry", "Freed", "TagCoherence"]
+__all__ = ["Entry", "Freed"]
 
 _POISONED = bytes([POISON_BYTE]) * PAGE_BYTES
-
-
-class TagCoherence:
-    """L3: every line of the IOTLB equals a walk of a table then associated with its tag.
-
-    In caching mode a line that permits nothing equals a walk that met an entry that permits nothing.
-
-    A line is judged when it is filled, by the window since the last covering invalidation that had completed; and again
-    when an invalidation that covers it completes, by the window since that one began.
-    """
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._lines = LineReplica()
-        self.ambiguous = 0   # lines under a tag with several tables: right by one of them, which one cannot be told
-
-    def fill(self, set_index: int, way: int, line: Line) -> None:
-        """A line is written."""
-        self._lines.fill(set_index, way, line)
-        since = self._world.invalidations.translation_since(
-            line.domain_id, line.iova_page, line.page_size.value, line.cycle)
-        self._judge(line, EVER if since is None else since, line.cycle)
-
-    def invalidated(self, completed: Completed) -> None:
-        """An invalidation has completed."""
-        for line in self._lines.remove(completed):
-            self._judge(line, completed.begin, completed.end)
-
-    def _judge(self, line: Line, since: int, until: int) -> None:
-        self._world.ledger.checks["L3"] += 1
-        standing = self._world.associations.standing(line.domain_id, since, until)
-        self.ambiguous += len(standing) > 1
-        if self._finding(line, since, until) is not None:
-            self._world.doubt(partial(self._finding, line, since, until))
-
-    def _finding(self, line: Line, since: int, until: int) -> Finding | None:
-        world = self._world
-        standing = world.associations.standing(line.domain_id, since, until)
-        if not any(each.table_pointer == line.table_pointer for each in standing):
-            tables = ", ".join(f"{each.table_pointer:#x}" for each in standing if each.table_pointer is not None)
-            return Finding("L3", f"{_line(line)} comes from table {line.table_pointer:#x}; "
-                                 f"those of its domain are: {tables or 'none'}")
-        outcomes = world.walks(line.table_pointer, line.iova_page << PAGE_BITS, since, until)
-        if since < world.horizon or any(_gives(each, line, negative=world.caching_mode) for each in outcomes):
-            return None
-        return Finding("L3", f"{_line(line)} is no walk of table {line.table_pointer:#x} in cycles {since} to {until}, "
-                             f"which gives {_outcomes(outcomes)}")
 
 
 class Freed:
@@ -124,14 +76,26 @@ class _Key(NamedTuple):
     hit: bool
 
 
+class _Windows(NamedTuple):
+    """When what led to a reply can have been read at the earliest. None: no invalidation has covered it."""
+
+    context: int | None
+    leaf: int | None
+    path: int | None      # the levels above the leaf
+
+
+_EVER = _Windows(None, None, None)
+
+
 class Entry:
     """L5 and L7: a reply is what the device's own context entry and table gave, at some instant of its window.
 
     The window of the context entry begins with the last invalidation of it that had completed before the request was
     accepted (at its BEGIN: what is stored before a driver asks for an invalidation must be seen after it), that of the
-    walk likewise; both end with the reply. What fails there, but was right at an earlier instant, is a use of what was
+    leaf likewise; that of the levels above it with the last one that did not hint that only leaves had changed. All end
+    with the reply. What fails there, but was right at an earlier instant, is a use of what was
     removed: L5. What was never right is L7. A reply from the IOTLB need not have the table of the context entry as it
-    is now: its tag decides; its own table is L3's.
+    is now: its tag decides; its own table is L3's. Where several tables stand behind a tag, the upper levels may be any one's.
 
     L5, drain: when a draining invalidation completes, no DMA may be under way, answered or not, that was accepted before
     it began and is answered with something that it covers; nor a later one whose answer was wrong since it began.
@@ -155,10 +119,10 @@ class Entry:
         recent = dma.accepted > self._world.invalidations.last_end
         covered = self._approved.get(key)
         if covered is None:
-            context_since, walk_since = self._windows(dma)
-            covered = context_since is not None or walk_since is not None
-            if self._finding(dma, context_since, walk_since, until) is not None:
-                self._world.doubt(partial(self._finding, dma, context_since, walk_since, until))
+            since = self._windows(dma)
+            covered = since.context is not None or since.leaf is not None
+            if self._finding(dma, since, until) is not None:
+                self._world.doubt(partial(self._finding, dma, since, until))
             elif recent and not self._world.was_off(dma.accepted, until):
                 self._approved[key] = covered
         checks["L7"] += 1
@@ -193,33 +157,34 @@ class Entry:
             return False
         if self._before(completed, dma):
             return True
-        return (self._problem(dma, EVER, completed.begin, completed.end) is not None
-                and self._problem(dma, EVER, EVER, completed.end) is None)
+        path_since = self._windows(dma).path if completed.invalidation.leaves_only else completed.begin
+        return (self._problem(dma, _Windows(None, completed.begin, path_since), completed.end) is not None
+                and self._problem(dma, _EVER, completed.end) is None)
 
-    def _windows(self, dma: Dma) -> tuple[int | None, int | None]:
+    def _windows(self, dma: Dma) -> _Windows:
         invalidations = self._world.invalidations
         context_since = invalidations.context_since(dma.source_id, dma.domain_id, dma.accepted)
         if dma.page_size is PageSize.UNTRANSLATED:
-            return context_since, None
-        return context_since, invalidations.translation_since(
-            dma.domain_id, dma.iova >> PAGE_BITS, dma.page_size.value, dma.accepted)
+            return _Windows(context_since, None, None)
+        page = dma.domain_id, dma.iova >> PAGE_BITS, dma.page_size.value, dma.accepted
+        return _Windows(context_since, invalidations.translation_since(*page), invalidations.path_since(*page))
 
-    def _finding(self, dma: Dma, context_since: int | None, walk_since: int | None, until: int) -> Finding | None:
+    def _finding(self, dma: Dma, since: _Windows, until: int) -> Finding | None:
         world = self._world
         untranslated = dma.page_size is PageSize.UNTRANSLATED and dma.hpa == dma.iova
         if untranslated and world.was_off(dma.accepted, until):
             return None
         if world.blocks_all(dma.accepted, until):
             return Finding("L7", f"{dma} was let through to {dma.hpa:#x}, and the table mode blocks every request")
-        context_begin, walk_begin = (EVER if since is None else since for since in (context_since, walk_since))
-        problem = self._problem(dma, context_begin, walk_begin, until)
-        if problem is None or min(context_begin, walk_begin) < world.horizon:
+        problem = self._problem(dma, since, until)
+        if problem is None or min(EVER if begin is None else begin for begin in since) < world.horizon:
             return None
-        covered = context_since is not None or walk_since is not None
-        law = "L5" if covered and self._problem(dma, EVER, EVER, until) is None else "L7"
+        covered = since.context is not None or since.leaf is not None
+        law = "L5" if covered and self._problem(dma, _EVER, until) is None else "L7"
         return Finding(law, f"{dma} was let through to {dma.hpa:#x} under domain {dma.domain_id:#x}: {problem}")
 
-    def _problem(self, dma: Dma, context_since: int, walk_since: int, until: int) -> str | None:
+    def _problem(self, dma: Dma, since: _Windows, until: int) -> str | None:
+        context_since, leaf_since, path_since = (EVER if begin is None else begin for begin in since)
         contexts = self._world.contexts(dma.source_id, context_since, until)
         own = [each for each in contexts if each.domain_id == dma.domain_id]
         if not own:
@@ -232,36 +197,11 @@ class Entry:
             return f"since cycle {context_since} its context entry never named table {dma.table_pointer:#x}"
         if in_interrupt_window(dma.hpa):
             return "that is the interrupt window"
-        outcomes = self._world.walks(dma.table_pointer, dma.iova, walk_since, until)
+        tables = self._world.tables(dma.domain_id, dma.table_pointer, path_since, until)
+        outcomes = frozenset[Outcome]().union(*(
+            self._world.walks(table, dma.iova, leaf_since, until, path_since=path_since) for table in tables))
         for each in outcomes:
             permitted = (each.readable or dma.access is Access.WRITE) and (each.writable or dma.access is Access.READ)
             if not each.fault_reason and each.page == dma.hpa >> PAGE_BITS and permitted:
                 return None
-        return f"since cycle {walk_since} table {dma.table_pointer:#x} gives {_outcomes(outcomes)}"
-
-
-def _gives(outcome: Outcome, line: Line, *, negative: bool) -> bool:
-    """True if a walk that ended so fills this line; `negative`: one that met an entry without permission does, too."""
-    if negative and not (line.readable or line.writable):
-        return outcome.fault_reason is FaultReason.READ_PERMISSION and line.page_size is PageSize.SIZE_4K
-    return not outcome.fault_reason and (outcome.base, outcome.page_size, outcome.readable, outcome.writable) == (
-        line.page, line.page_size, line.readable, line.writable)
-
-
-def _line(line: Line) -> str:
-    permission = _permission(line.readable, line.writable)
-    return (f"line {line.iova_page << PAGE_BITS:#x} -> {line.page << PAGE_BITS:#x} {permission} {line.page_size.name} "
-            f"of domain {line.domain_id:#x}")
-
-
-def _permission(readable: bool, writable: bool) -> str:
-    return f"{'R' if readable else '-'}{'W' if writable else '-'}"
-
-
-def _outcomes(outcomes: frozenset[Outcome]) -> str:
-    if not outcomes:
-        return "nothing, for no context entry has named it"
-    return " or ".join(sorted(
-        FaultReason(each.fault_reason).name if each.fault_reason else
-        f"{each.page << PAGE_BITS:#x} {_permission(each.readable, each.writable)} {each.page_size.name}"
-        for each in outcomes))
+        return f"since cycle {leaf_since} table {dma.table_pointer:#x} gives {in_words(outcomes)}"

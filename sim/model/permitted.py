@@ -7,12 +7,14 @@
           |<------ what may come from a cache: from here to here -->|
                                             |<-- a fault ----->|
 
-What may be cached (legal contexts, translations) may have been read at any instant since the last invalidation that covers
-it, and had completed before the request was accepted, began. What is never cached (faults, unless the machine has caching
-mode) was read while the request was under way. Every entry was read at an instant of its own. When nothing was stored in
-its window a request has exactly one permitted answer, that of `translate`.
+What may be cached (legal contexts, translations, entries that name the table of the level below) may have been read at any
+instant since the last invalidation that covers it, and had completed before the request was accepted, began. For the levels
+above the leaf that is the last one without the hint that only leaves have changed. What is never cached (an entry that blocks,
+unless the machine has caching mode) was read while the request was under way, whoever else walks there; the levels above it
+may be cached ones. Every entry was read at an instant of its own. When nothing was stored in its window a request has exactly
+one permitted answer, that of `translate`.
 
-Source: VT-d 4.1, 6.2 (what may be cached), 6.2.2 (caching mode), 6.5 (what an invalidation guarantees).
+Source: VT-d 4.1, 6.2 (what may be cached), 6.2.2 (caching mode), 6.5 (what an invalidation guarantees), 6.5.1.2 (the hint).
 """
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,7 +22,7 @@ from typing import NamedTuple
 from hw.spec.capabilities import describe_straps
 from hw.spec.dma import Access, Status
 from hw.spec.faults import FaultReason
-from hw.spec.tables import ENTRY_BYTES, PAGE_BITS, PageSize, level_shift, top_level
+from hw.spec.tables import ENTRY_BYTES, MAX_LEVEL, PAGE_BITS, PageSize, level_shift, top_level
 from sim.model.entries import (
     ContextView,
     check_context,
@@ -30,7 +32,7 @@ from sim.model.entries import (
     limits,
 )
 from sim.model.invalidated import EVER, Invalidated
-from sim.model.permitted_walks import PermittedWalks
+from sim.model.permitted_walks import PermittedWalks, Table, Windows
 from sim.model.quanta import FOREVER, Quanta, Version
 from sim.model.translate import (
     PAGE_SIZES,
@@ -211,22 +213,30 @@ class Permitted:
     def _add_walks(self, found: set[Answer], context: ContextView, request: Request, accepted: int,
                    replied: int) -> None:
         """What walks of this context's table may find, and what lines with its tag may say."""
-        table = context.table_pointer, top_level(context.address_width)
-        for reason in self._walks.faults(table, request, accepted, replied):
-            found.add(self._blocked(reason, context))
-        since = {size: self.invalidated.lines_since(context.domain_id, request.iova >> PAGE_BITS, size.value, accepted)
-                 for size in PAGE_SIZES.values()}
-        for each in {table, *self._tables_of(context.domain_id, min(since.values()), replied)}:
-            for leaf, size in self._walks.translations(each, request, since, replied):
+        when = self._windows(context.domain_id, request.iova >> PAGE_BITS, accepted, replied)
+        own = Table(context.table_pointer, top_level(context.address_width))
+        for each in {own, *self._tables_of(context.domain_id, when.earliest, replied)}:
+            for reason in self._walks.faults(each, request, when):
+                found.add(self._blocked(reason, context))
+            for leaf, size in self._walks.translations(each, request, when):
                 hpa = leaf | request.iova & (1 << level_shift(size.value + 1)) - 1
                 if in_interrupt_window(hpa):
                     found.add(self._blocked(FaultReason.OUTPUT_IN_INTERRUPT_WINDOW, context))
                 else:
                     found.add(Answer(Status.OK, hpa, size, domain_id=context.domain_id))
-            if self._caching_mode and self._walks.may_be_absent(each, request, since[PageSize.SIZE_4K], replied):
+            if self._caching_mode and self._walks.may_be_absent(each, request, when):
                 reading = request.access is Access.READ
                 found.add(self._blocked(
                     FaultReason.READ_PERMISSION if reading else FaultReason.WRITE_PERMISSION, context))
+
+    def _windows(self, domain_id: int, page: int, accepted: int, replied: int) -> Windows:
+        since = self.invalidated
+        sizes, levels = PAGE_SIZES.values(), range(2, MAX_LEVEL + 1)
+        return Windows(
+            accepted, replied,
+            lines={size: since.lines_since(domain_id, page, size.value, accepted) for size in sizes},
+            paths={size: since.paths_since(domain_id, page, size.value, accepted) for size in sizes},
+            structures={level: since.structures_since(domain_id, page, level, accepted) for level in levels})
 
     @staticmethod
     def _blocked(reason: FaultReason, context: ContextView) -> Answer:
@@ -257,11 +267,8 @@ class Permitted:
                     else:
                         yield _Place((rooted, root, each), reason, False, ContextView.of(each.value))
 
-    def _tables_of(self, domain_id: int, since: int, until: int) -> Iterator[tuple[int, int]]:
-        """Tables, and their top levels, that some device's context may have named under this domain ID in the window.
-
-        An invalidation of lines begins after those of contexts before it: what these removed makes no line any more.
-        """
+    def _tables_of(self, domain_id: int, since: int, until: int) -> Iterator[Table]:
+        """Tables that some device's context may have named under this domain ID in the window."""
         for bus, roots in enumerate(self._roots()):
             for root in roots:
                 for place in list(self.memory.written_in(context_table(root))):
@@ -270,9 +277,9 @@ class Permitted:
                         if entry.value is None or check_context(self._limits, entry.value) or entry.begin > until:
                             continue
                         context = ContextView.of(entry.value)
-                        if context.domain_id == domain_id and not context.pass_through and (
-                                entry.end >= self.invalidated.context_before(source_id, domain_id, since)):
-                            yield context.table_pointer, top_level(context.address_width)
+                        last = self.invalidated.context_removed(source_id, domain_id, entry.end)
+                        if context.domain_id == domain_id and not context.pass_through and last >= since:
+                            yield Table(context.table_pointer, top_level(context.address_width), last, cached=True)
 
     def _roots(self) -> list[set[int]]:
         """By bus: every legal root entry that there ever was."""

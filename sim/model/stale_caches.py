@@ -1,9 +1,11 @@
 """Caches that keep everything until an invalidation covers it, so that a driver that forgets one is caught. Ours.
 
-In caching mode what is not present is kept too: a context that faults under domain ID 0, an entry that permits nothing
-as a page that permits nothing. A driver that forgets to invalidate what it has *added* is caught then.
+Entries that name the table of the level below are kept too, and walks begin at the lowest that permits enough: a driver that
+hints that only leaves have changed, and has freed a table, is caught. In caching mode what is not present is kept as well: a
+context that faults under domain ID 0, an entry that permits nothing as a page that permits nothing. A driver that forgets to
+invalidate what it has *added* is caught then.
 
-Source: VT-d 4.1, 6.1 (caching mode), 6.2 (what may be cached).
+Source: VT-d 4.1, 6.1 (caching mode), 6.2 (what may be cached), 6.5.1.2 (the hint).
 """
 from typing import NamedTuple
 
@@ -11,11 +13,11 @@ from hw.spec.capabilities import describe_straps
 from hw.spec.dma import Access, Status
 from hw.spec.faults import FaultReason
 from hw.spec.invalidation import InvalidationKind
-from hw.spec.tables import LEVEL_BITS, PageSize, level_shift
+from hw.spec.tables import LEVEL_BITS, MAX_LEVEL, PageSize, level_shift, top_level
 from sim.model.caches import InvalidationView
-from sim.model.entries import READABLE, WRITABLE, ContextView, limits
+from sim.model.entries import READABLE, WRITABLE, ContextView, examine_entry, limits, next_page
 from sim.model.memory import Reader
-from sim.model.translate import Request, Result, Step, answer, blocked, check_request, fetch_context
+from sim.model.translate import NEEDS, Request, Result, Start, Step, answer, blocked, check_request, fetch_context
 
 __all__ = ["NEGATIVE_CONTEXT_REASONS", "NEGATIVE_DOMAIN_ID", "StaleCaches", "met_nothing"]
 
@@ -44,7 +46,7 @@ def met_nothing(result: Result) -> bool:
 
 
 class StaleCaches:
-    """Contexts and translations, cached for ever.
+    """Contexts, translations and the upper levels of walks, cached for ever.
 
     Parameters
     ----------
@@ -57,6 +59,7 @@ class StaleCaches:
         self._caching_mode = bool(describe_straps(straps)["caching_mode"])
         self._contexts: dict[int, ContextView | _NegativeContext] = {}
         self._lines: dict[tuple[int, int, int], Result] = {}   # domain ID, page size, number of that page
+        self._structures: dict[tuple[int, int, int], Start] = {}   # domain ID, level, number of what the entry covers
 
     def answer(self, memory: Reader, root_table: int, request: Request) -> Result:
         """Answer a request that has passed the checks that need no table, from here if that is possible."""
@@ -79,11 +82,14 @@ class StaleCaches:
         else:
             self._lines = {key: line for key, line in self._lines.items() if not invalidation.covers_translation(
                 key[0], key[2] << LEVEL_BITS * key[1], key[1])}
+            self._structures = {key: start for key, start in self._structures.items() if not invalidation.covers_structure(
+                key[0], key[2] << LEVEL_BITS * (key[1] - 1), key[1])}
 
     def clear(self) -> None:
         """Drop everything."""
         self._contexts.clear()
         self._lines.clear()
+        self._structures.clear()
 
     def _hit(self, context: ContextView, request: Request) -> Result | None:
         """The answer of the cached line, if its permission suffices or it permits nothing at all."""
@@ -103,12 +109,36 @@ class StaleCaches:
         return None
 
     def _miss(self, memory: Reader, context: ContextView, request: Request) -> Result:
-        result = answer(memory, self._limit, context, request, [])
+        steps: list[Step] = []
+        start = self._start(context, request)
+        result = answer(memory, self._limit, context, request, steps, start)
+        self._keep(context, request, start, steps)
         negative = self._caching_mode and met_nothing(result)
         size = PageSize.SIZE_4K if negative else result.page_size
         if negative or (size in _CACHED_SIZES and result.status is Status.OK):
             self._lines[context.domain_id, size.value, request.iova >> _page_bits(size)] = result
         return result
+
+    def _start(self, context: ContextView, request: Request) -> Start:
+        """Where its walk begins: below the lowest cached entry that permits the access, or at the top."""
+        top = top_level(context.address_width)
+        for level in range(2, MAX_LEVEL + 1):
+            start = self._structures.get((context.domain_id, level, request.iova >> level_shift(level)))
+            if start is not None and level <= top and not NEEDS[request.access] & ~start.permissions:
+                return start
+        return Start(top, context.table_pointer, READABLE | WRITABLE)
+
+    def _keep(self, context: ContextView, request: Request, start: Start, steps: list[Step]) -> None:
+        """The entries of a walk that name a table."""
+        level, permissions = start.level, start.permissions
+        for step in steps:
+            reason, leaf = examine_entry(self._limit, level, step.value or 0, NEEDS[request.access])
+            if reason or leaf or step.value is None:
+                return
+            permissions &= step.value
+            key = context.domain_id, level, request.iova >> level_shift(level)
+            level -= 1
+            self._structures[key] = Start(level, next_page(step.value), permissions)
 
 
 def _page_bits(size: PageSize) -> int:

@@ -31,13 +31,14 @@ from sim.model.entries import (
 )
 from sim.model.memory import AccessError, Reader
 
-__all__ = ["PAGE_SIZES", "Request", "Result", "Step", "answer", "blocked", "check_early", "check_request", "fetch_context",
-           "in_interrupt_window", "is_beyond", "translate", "walk"]
+__all__ = ["NEEDS", "PAGE_SIZES", "Request", "Result", "Start", "Step", "answer", "blocked", "check_early", "check_request",
+           "fetch_context", "in_interrupt_window", "is_beyond", "translate", "walk"]
 
 PAGE_SIZES = {1: PageSize.SIZE_4K, 2: PageSize.SIZE_2M, 3: PageSize.SIZE_1G}
 """Page size of a leaf, by its level."""
 
-_NEEDS = {Access.READ: READABLE, Access.WRITE: WRITABLE, Access.ATOMIC: READABLE | WRITABLE}
+NEEDS = {Access.READ: READABLE, Access.WRITE: WRITABLE, Access.ATOMIC: READABLE | WRITABLE}
+"""The permission bits of a second-stage entry that an access needs."""
 _DWORD = 4
 _MODE_LEGACY, _MODE_ABORT = TranslationTableMode.LEGACY.value, TranslationTableMode.ABORT_DMA.value
 
@@ -121,7 +122,16 @@ def translate(memory: Reader, *, root_table: int, straps: int, request: Request,
     return answer(memory, limit, context, request, steps)
 
 
-def answer(memory: Reader, limit: Limits, context: ContextView, request: Request, steps: list[Step]) -> Result:
+class Start(NamedTuple):
+    """Where a walk begins, if not at the context's top table: what a paging-structure cache knows of the way."""
+
+    level: int
+    table: int          # page number
+    permissions: int    # ANDed over the levels above
+
+
+def answer(memory: Reader, limit: Limits, context: ContextView, request: Request, steps: list[Step],
+           start: Start | None = None) -> Result:
     """Steps 7 to 10: what a legal context makes of a request that passed steps 2 and 3."""
     # 7. and 8. What the context entry says of the request.
     reason = check_request(limit, context, request)
@@ -131,7 +141,7 @@ def answer(memory: Reader, limit: Limits, context: ContextView, request: Request
         return Result(Status.OK, hpa=request.iova, domain_id=context.domain_id, readable=True, writable=True,
                       steps=tuple(steps))
     # 9. and 10. Second-stage tables.
-    return walk(memory, limit, context, request, steps)
+    return walk(memory, limit, context, request, steps, start)
 
 
 def check_early(limit: Limits, request: Request, root_table: int, translation_table_mode: int) -> Result | None:
@@ -182,11 +192,12 @@ def check_request(limit: Limits, context: ContextView, request: Request) -> Faul
     return FaultReason.NONE if request.iova < highest else FaultReason.ADDRESS_BEYOND_WIDTH
 
 
-def walk(memory: Reader, limit: Limits, context: ContextView, request: Request, steps: list[Step]) -> Result:
-    """Steps 9 and 10: the second-stage walk."""
-    iova, need, table = request.iova, _NEEDS[request.access], context.table_pointer
-    permissions = READABLE | WRITABLE
-    top = level = top_level(context.address_width)
+def walk(memory: Reader, limit: Limits, context: ContextView, request: Request, steps: list[Step],
+         start: Start | None = None) -> Result:
+    """Steps 9 and 10: the second-stage walk, from its start on."""
+    iova, need = request.iova, NEEDS[request.access]
+    top = top_level(context.address_width)
+    level, table, permissions = start or Start(top, context.table_pointer, READABLE | WRITABLE)
     while True:
         # 9. One entry per level: access (03 at the top, else 07), permission (05, 06), reserved bits (0C).
         entry = _read(memory, f"level {level}", (table << PAGE_BITS) + table_index(iova, level) * 8, steps)

@@ -10,7 +10,7 @@ from hw.spec.tables import PAGE_BITS, PageSize
 from sim.model.associations import Associations, ContextWatch
 from sim.model.caches import InvalidationHistory
 from sim.model.entries import ContextView, limits
-from sim.model.history import Outcome, VersionedMemory
+from sim.model.history import Outcome, Path, VersionedMemory
 
 __all__ = ["EVER", "LAWS", "Dma", "Finding", "Ledger", "World"]
 
@@ -112,7 +112,7 @@ class World:
         self._enables: list[tuple[int, bool]] = []
         self._admits: list[tuple[int, bool]] = []           # the table mode is legacy, the root table an address
         self._doubts: deque[tuple[int, int, Callable[[], Finding | None]]] = deque()
-        self._walks: dict[tuple[int, int, int], frozenset[Outcome]] = {}
+        self._walks: dict[tuple[int, int, int, int], frozenset[Outcome]] = {}
         self._contexts: dict[tuple[int, int], set[ContextView]] = {}
 
     # --- what happens ---
@@ -188,19 +188,32 @@ class World:
         admits = _values_in(self._admits, since, until)
         return bool(admits) and True not in admits
 
-    def walks(self, table_pointer: int, iova: int, since: int, until: int) -> frozenset[Outcome]:
-        """How a walk of this table could have ended; nothing for a table that no context entry named."""
+    def tables(self, domain_id: int, table_pointer: int, since: int, until: int) -> set[int]:
+        """Where a walk of this table under this tag may have read: in others of the tag, if their upper levels are cached."""
+        standing = self.associations.standing(domain_id, since, until)
+        return {table_pointer, *(each.table_pointer for each in standing if each.table_pointer is not None)}
+
+    def paths(self, table_pointer: int, iova: int, level: int, since: int, until: int) -> frozenset[Path]:
+        """Where a walk of this table could have been led by the entry of `level`; nowhere if no context entry named it."""
+        levels = self.associations.levels.get(table_pointer)
+        return frozenset() if levels is None else self.memory.paths(table_pointer, levels, iova, level, since, until)
+
+    def walks(self, table_pointer: int, iova: int, since: int, until: int, *, path_since: int) -> frozenset[Outcome]:
+        """How a walk of this table could have ended; nothing for a table that no context entry named.
+
+        `path_since` is the begin of the window in which the entries above the leaf were read.
+        """
         levels = self.associations.levels.get(table_pointer)
         if levels is None:
             return frozenset()
         if until < self.memory.last_store:
-            return self.memory.walks(table_pointer, levels, iova, since, until)
-        key = table_pointer, iova >> PAGE_BITS, since
+            return self.memory.walks(table_pointer, levels, iova, since, until, path_since=path_since)
+        key = table_pointer, iova >> PAGE_BITS, since, path_since
         found = self._walks.get(key)
         if found is None:
             if len(self._walks) > _MEMO_LIMIT:
                 self._walks.clear()
-            found = self._walks[key] = self.memory.walks(table_pointer, levels, iova, since, until)
+            found = self._walks[key] = self.memory.walks(table_pointer, levels, iova, since, until, path_since=path_since)
         return found
 
     def contexts(self, source_id: int, since: int, until: int) -> set[ContextView]:

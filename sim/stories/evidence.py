@@ -15,9 +15,10 @@ __all__ = ["blocked_windows", "stores_into_entries"]
 def stores_into_entries(log: Events, experiment: Experiment) -> list[dict[str, Any]]:
     """Each store that the update port made into the entry of a preserved device, in order.
 
-    `commit_cycle`: memory took it. `walks_in_flight`, `hits_in_flight`: of that device, in that cycle: walks begun
-    and not ended; requests answered from the IOTLB whose memory access was not yet done. `invalidated_cycle`: when the
-    first IOTLB invalidation of the device's old domain that began after it had completed.
+    `commit_cycle`: memory took it. `walks_in_flight`, `hits_in_flight`: of that device, in that cycle: requests that
+    wait for a walk, be it their own or one that they have joined; requests answered from the IOTLB whose memory access was not
+    yet done. `invalidated_cycle`: when the first IOTLB invalidation of the device's old domain that began after it had
+    completed.
     """
     memory = of_kind(log, EventKind.MEMORY)
     memory = memory[memory["tag"] >> CLIENT_TAG_BITS == MemoryClient.UPDATE_PORT]

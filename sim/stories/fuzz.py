@@ -49,6 +49,7 @@ EVERYTHING: dict[str, frozenset[str]] = {
     "descriptors": frozenset(kind.name for kind in ABORT_MODE_DESCRIPTORS),
     "queue_errors": frozenset(cause.name for cause in QueueError if cause is not QueueError.NONE),
     "granularities": frozenset(f"{kind} {granularity}" for kind in ("CONTEXT_CACHE", "IOTLB") for granularity in (1, 2, 3)),
+    "walks": frozenset({"JOINED", "LEVEL_2", "LEVEL_3", "LEVEL_4", "LEVEL_5"}),
 }
 """What there is to be seen, by the names of Coverage."""
 

@@ -80,7 +80,7 @@ class Changer(Host):
                 self._write("CCMD", 1 << 63 | granularity << 61 | function_mask << 32 | source_id << 16 | domain_id)
                 self._do("poll", self._case.offset("CCMD") + 4, 4, 1 << 31, 0)
             if kinds % 4 != 2:
-                self._write("IVA", page << PAGE_BITS | order)
+                self._write("IVA", page << PAGE_BITS | (kinds >> 4 & 1) << 6 | order)
                 self._write("IOTLB", 1 << 63 | granularity << 60 | 3 << 48 | domain_id << 32)
                 self._do("poll", self._case.offset("IOTLB") + 4, 4, 1 << 31, 0)
             return
@@ -89,7 +89,8 @@ class Changer(Host):
                                  domain_id=domain_id, source_id=source_id, function_mask=function_mask)))
         if kinds % 4 != 2:
             self._put(int(encode(IotlbDescriptor, type=DescriptorType.IOTLB, granularity=granularity, domain_id=domain_id,
-                                 drain_writes=kinds >> 2 & 1, drain_reads=kinds >> 3 & 1, address_mask=order, page=page)))
+                                 drain_writes=kinds >> 2 & 1, drain_reads=kinds >> 3 & 1, address_mask=order, page=page,
+                                 hint=kinds >> 4 & 1)))
         self._status += 4
         self._put(5 | 1 << 5 | 1 << 4 | 0x77 << 32 | (STATUS_HPA + self._status) << 64)
         self._write("ICS", 1)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
-from hw.spec.events import EventKind
+from hw.spec.events import EventKind, PrefetchCause
 from hw.spec.monitor import MonitorRegister
-from sim.events import Events, of_kind
+from sim.events import Events, detail_column, of_kind
 from sim.model.follower import Follower
 from sim.model.logged_event import LoggedEvent, from_rows
 from sim.model.quanta import Quanta
@@ -25,7 +25,8 @@ from sim.stories.fuzz_worker import Played
 __all__ = ["Coverage", "Simulation", "check", "follow"]
 
 _KINDS = frozenset(EventKind) - {EventKind.CONTEXT_FETCH, EventKind.CONTEXT_RESULT, EventKind.CONTEXT_FILL, EventKind.WALK,
-                                 EventKind.WALK_RESULT, EventKind.IOTLB_FILL}
+                                 EventKind.WALK_RESULT, EventKind.IOTLB_FILL, EventKind.STRUCTURE_FILL,
+                                 EventKind.PREFETCH}
 _START_SECONDS = 120.0    # until a simulator has called
 _PLAY_SECONDS = 600.0     # that it may take for a case
 _STOP_SECONDS = 60.0      # to end
@@ -41,6 +42,7 @@ class Coverage:
     descriptors: Counter[str] = field(default_factory=Counter)
     queue_errors: Counter[str] = field(default_factory=Counter)
     granularities: Counter[str] = field(default_factory=Counter)
+    walks: Counter[str] = field(default_factory=Counter)     # that were joined; what they left in caches of upper levels
 
     def add(self, other: "Coverage") -> None:
         """What the other has seen was seen."""
@@ -163,7 +165,17 @@ def check(case: Case, played: Played) -> tuple[list[str], Coverage]:
         descriptors=Counter({kind.name: count for kind, count in queue.executed.items()}),
         queue_errors=Counter({cause.name: 1 for cause in queue.causes}),
         granularities=Counter({f"{('CONTEXT_CACHE', 'IOTLB')[kind]} {granularity}": count
-                               for (kind, granularity), count in follower.granularities.items()}))
+                               for (kind, granularity), count in follower.granularities.items()}),
+        walks=_walks(played))
+
+
+def _walks(played: Played) -> Counter[str]:
+    assert played.events is not None
+    seen = Counter({"JOINED": int(detail_column(of_kind(played.events, EventKind.WALK), "joined").sum())})
+    fills = detail_column(of_kind(played.events, EventKind.STRUCTURE_FILL), "level")
+    seen.update(f"LEVEL_{level}" for level in fills.tolist())
+    seen.update(PrefetchCause(int(tag) & 1).name for tag in of_kind(played.events, EventKind.PREFETCH)["tag"])
+    return +seen
 
 
 def _read_findings(played: Played) -> list[str]:

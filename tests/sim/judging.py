@@ -2,7 +2,16 @@
 from hw.spec.bench import POISON_BYTE
 from hw.spec.codec import encode
 from hw.spec.dma import Access, Status
-from hw.spec.events import ControlDetail, DoneDetail, EventKind, FillDetail, MessageKind, ReplyDetail, Verdict
+from hw.spec.events import (
+    ControlDetail,
+    DoneDetail,
+    EventKind,
+    FillDetail,
+    MessageKind,
+    ReplyDetail,
+    StructureDetail,
+    Verdict,
+)
 from hw.spec.faults import FaultReason
 from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind, QueueError, TranslationTableMode
 from hw.spec.memory import CLIENT_TAG_BITS, MemoryClient, MemoryOperation
@@ -88,6 +97,12 @@ def fill(cycle, page=PAGE_A, domain_id=DOMAIN_A, iova=0x1000, table=TABLE_A, rea
     return LoggedEvent(cycle, EventKind.IOTLB_FILL, domain_id=domain_id, iova=iova, hpa=page << 12, detail=detail)
 
 
+def structure_fill(cycle, level=2, names=TABLE_A + 3, domain_id=DOMAIN_A, iova=0, table=TABLE_A, readable=1, writable=1):
+    """The entry of `level` that covers `iova` is put in a paging-structure cache: it names the table at page `names`."""
+    detail = encode(StructureDetail, level=level, readable=readable, writable=writable, table_pointer=table)
+    return LoggedEvent(cycle, EventKind.STRUCTURE_FILL, domain_id=domain_id, iova=iova, hpa=names << 12, detail=detail)
+
+
 def invalidation(begin, end, kind=InvalidationKind.IOTLB, granularity=Granularity.DOMAIN_SELECTIVE, domain_id=DOMAIN_A, **rest):
     detail = encode(Invalidation, kind=kind, granularity=granularity, domain_id=domain_id, **rest)
     return [LoggedEvent(begin, EventKind.INVALIDATION_BEGIN, domain_id=domain_id, detail=detail),
@@ -96,6 +111,11 @@ def invalidation(begin, end, kind=InvalidationKind.IOTLB, granularity=Granularit
 
 def context_invalidation(begin, end, domain_id=DOMAIN_A, source_id=A):
     return invalidation(begin, end, InvalidationKind.CONTEXT_CACHE, Granularity.SELECTIVE, domain_id, source_id=source_id)
+
+
+def page_invalidation(begin, end, page=1, **rest):
+    """Page-selective, in domain A."""
+    return invalidation(begin, end, granularity=Granularity.SELECTIVE, page=page, **rest)
 
 
 def memory_read(cycle, hpa, client=MemoryClient.PAGE_WALKER):

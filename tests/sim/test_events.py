@@ -11,10 +11,13 @@ from hw.spec.events import (
     Event,
     EventKind,
     MessageKind,
+    PrefetchCause,
     QueueTrouble,
     RegisterAccess,
     ReplyDetail,
+    StructureDetail,
     WalkDetail,
+    WalkStart,
 )
 from hw.spec.faults import FaultReason
 from hw.spec.invalidation import (
@@ -161,6 +164,17 @@ def test_messages_troubles_accesses_and_clients_are_told_in_words():
     control = encode(ControlDetail, translation_enabled=1, latched=1, translation_table_mode=TranslationTableMode.ABORT_DMA)
     assert said(EventKind.CONTROL, hpa=0x3000, detail=control) == {"hpa": 0x3000, "detail": {
         "translation_enabled": 1, "latched": 1, "translation_table_mode": 3, "root_invalid": 0}}
+
+
+def test_walks_that_were_joined_fills_of_upper_levels_and_prefetches_are_told_by_name():
+    where = {"domain_id": 5, "iova": 0x4020_0000, "hpa": 0x7000}
+    assert said(EventKind.WALK, source_id=0x10, tag=3, detail=encode(WalkStart, joined=1))["detail"] == {"joined": 1}
+    detail = encode(StructureDetail, level=2, readable=1, table_pointer=0x99)
+    assert said(EventKind.STRUCTURE_FILL, source_id=0x10, **where, detail=detail) == where | {"detail": {
+        "level": 2, "readable": 1, "writable": 0, "table_pointer": 0x99}}
+    assert said(EventKind.PREFETCH, **where, tag=PrefetchCause.HOST) == where | {"cause": "HOST"}
+    log = events((1, EventKind.STRUCTURE_FILL, {"detail": detail}), (2, EventKind.STRUCTURE_FILL, {"detail": 5}))
+    assert detail_column(log, "level").tolist() == [2, 5]
 
 
 def test_json_lines_hold_one_event_each(tmp_path):

@@ -9,9 +9,10 @@ from hw.spec.codec import encode
 from hw.spec.faults import FaultReason
 from hw.spec.invalidation import Granularity, Invalidation, InvalidationKind
 from hw.spec.tables import PageSize
-from sim.model.caches import InvalidationHistory, InvalidationView, Line, LineReplica
+from sim.model.caches import InvalidationHistory, InvalidationView
 from sim.model.entries import limits
 from sim.model.history import VersionedMemory
+from sim.model.lines import Line, LineReplica, StructureEntry, StructureReplica
 from tests.sim.machine import CONTEXT, ROOT, context_entry, entry, root_entry, stores_of_path, straps
 
 TABLE, IOVA, SOURCE = 0x200, 0x1000, 0x18
@@ -146,6 +147,37 @@ def test_walk_of_a_superpage_names_the_page_that_the_iova_reaches_and_the_base()
     assert (outcome.page, outcome.base, outcome.page_size) == (0x40005, 0x40000, PageSize.SIZE_2M)
 
 
+def test_entries_above_the_leaf_may_be_older_than_it():
+    """A paging-structure cache keeps what names a table; neither a leaf nor what is not present."""
+    target = mapped()
+    other = 0x280
+    store64(target, 0, (other << 12) + 8, entry(0xB000), remember=False)
+    store64(target, 10, (TABLE + 2 << 12), entry(other))
+    store64(target, 20, LEAF, entry(0xA000))
+    def since(path_since, top=4):
+        return {each.page for each in target.walks(TABLE, top, IOVA, 30, 40, path_since=path_since)}
+    assert (since(30), since(11), since(10)) == ({0xB000}, {0xB000}, {0xA000, 0xB000})
+    store64(target, 50, (TABLE + 2 << 12), entry(0x40000, page_size=1))
+    store64(target, 60, (TABLE + 2 << 12), 0)
+    assert {each.fault_reason for each in target.walks(TABLE, 4, IOVA, 61, 70, path_since=49)} == {
+        FaultReason.NONE, FaultReason.READ_PERMISSION}
+    assert {each.page for each in target.walks(TABLE, 4, IOVA, 61, 70, path_since=49) if not each.fault_reason} == {0xB000}
+
+
+def test_path_is_where_an_entry_leads_with_the_permission_of_all_levels_so_far():
+    target = mapped()
+    assert target.paths(TABLE, 4, IOVA, 2, 0, 10) == {(TABLE + 3, True, True)}
+    assert target.paths(TABLE, 4, IOVA, 4, 0, 10) == {(TABLE + 1, True, True)}
+    assert target.paths(TABLE, 3, IOVA, 4, 0, 10) == set()            # the table has no such level
+    store64(target, 20, TABLE << 12, entry(TABLE + 1, writable=0))
+    assert target.paths(TABLE, 4, IOVA, 2, 15, 30) == {(TABLE + 3, True, True), (TABLE + 3, True, False)}
+    assert target.paths(TABLE, 4, IOVA, 2, 21, 30) == {(TABLE + 3, True, False)}
+    for wrong in (0, entry(0x40000, page_size=1), entry(0x280, snoop=1)):
+        store64(target, 40, TABLE + 2 << 12, wrong)
+        assert target.paths(TABLE, 4, IOVA, 2, 41, 50) == set()
+    assert mapped(limit=TABLE + 2 << 12).paths(TABLE, 4, IOVA, 2, 0, 10) == set()
+
+
 def test_unmapped_reserved_and_unreadable_entries_are_outcomes_too():
     target = mapped(limit=0x300 << 12)
     store64(target, 10, LEAF, 0)
@@ -213,6 +245,45 @@ def test_page_selective_invalidation_covers_a_line_that_shares_a_page_with_it(pa
     assert not one.covers_translation(6, line, size)
 
 
+@settings(max_examples=200, deadline=None)
+@given(page=st.integers(0, 1 << 12), order=st.integers(0, 11), place=st.integers(0, 1 << 12), level=st.integers(2, 3),
+       hint=st.integers(0, 1))
+def test_page_selective_invalidation_covers_the_upper_entries_of_all_its_pages_unless_it_hints(page, order, place, level, hint):
+    one = view(granularity=Granularity.SELECTIVE, domain_id=5, page=page, address_mask=order, hint=hint)
+    bits = 9 * (level - 1)
+    shared = {page >> order << order | low for low in range(1 << order)} & {
+        place >> bits << bits | low for low in range(min(1 << bits, 1 << 13))}
+    assert one.covers_structure(5, place, level) == (bool(shared) and not hint)
+    assert not one.covers_structure(6, place, level)
+
+
+def test_hint_means_something_with_a_page_selective_invalidation_alone():
+    for granularity in (Granularity.GLOBAL, Granularity.DOMAIN_SELECTIVE):
+        one = view(granularity=granularity, domain_id=5, hint=1)
+        assert (one.covers_structure(5, 8, 2), one.covers_path(5, 8, 0), one.leaves_only) == (True, True, False)
+        assert one.canonical().hint == 0
+    page = view(granularity=Granularity.SELECTIVE, domain_id=5, page=8, hint=1)
+    assert (page.covers_translation(5, 8, 0), page.covers_path(5, 8, 0), page.leaves_only) == (True, False, True)
+    assert page.canonical().hint == 1
+    device = view(InvalidationKind.CONTEXT_CACHE, Granularity.SELECTIVE, domain_id=5, hint=1)
+    assert (device.leaves_only, device.canonical().hint) == (True, 0)
+
+
+def test_windows_of_upper_levels_begin_with_the_last_invalidation_that_did_not_hint():
+    history = InvalidationHistory()
+    whole, page, leaf = (view(granularity=Granularity.DOMAIN_SELECTIVE, domain_id=5),
+                         view(granularity=Granularity.SELECTIVE, domain_id=5, page=8),
+                         view(granularity=Granularity.SELECTIVE, domain_id=5, page=8, hint=1))
+    for begin, end, each in ((10, 20, whole), (30, 40, page), (50, 60, leaf)):
+        history.begin(begin, each)
+        history.end(end)
+    assert [history.translation_since(5, 8, 0, 100), history.path_since(5, 8, 0, 100)] == [50, 30]
+    assert [history.path_since(5, 9, 0, 100), history.path_since(5, 9, 1, 100)] == [10, 30]
+    assert [history.structure_since(5, 9, 2, accepted) for accepted in (20, 40, 41)] == [None, 10, 30]
+    assert history.structure_since(5, 0x400, 2, 100) == 10
+    assert history.structure_since(6, 8, 2, 100) is None
+
+
 def test_window_begins_with_the_last_covering_invalidation_that_completed_before():
     history = InvalidationHistory()
     domain, other, page = (view(granularity=Granularity.DOMAIN_SELECTIVE, domain_id=5),
@@ -251,6 +322,36 @@ def test_line_leaves_by_replacement_or_by_an_invalidation_that_began_after_its_f
     survivors = list(replica.remove(history.end(20)[0]))
     assert [each.iova_page for each in survivors] == [4]
     assert len(replica) == 2                 # page 4, and the line of domain 6
+
+
+def test_line_holds_all_entries_of_one_fill_and_an_invalidation_removes_those_that_it_covers():
+    def line(cycle, page):
+        return Line(cycle, 5, page, PageSize.SIZE_4K, 0x9000, True, True, TABLE)
+    replica, history = LineReplica(), InvalidationHistory()
+    for page in (8, 9):
+        replica.fill(0, 0, line(5, page))
+        replica.fill(0, 1, line(15, page))
+    assert len(replica) == 4
+    one = view(granularity=Granularity.SELECTIVE, domain_id=5, page=9)
+    history.begin(12, one)
+    completed, = history.end(20)
+    assert [(each.cycle, each.iova_page) for each in replica.remove(completed)] == [(15, 9)]
+    assert len(replica) == 3                 # page 8 of both lines, and page 9 of the one that came later
+    replica.fill(0, 1, line(25, 10))
+    assert len(replica) == 2                 # a line takes the place of a line
+
+
+def test_upper_entries_are_looked_at_again_only_under_the_invalidation_that_was_there_when_they_came():
+    def upper(cycle, page, level=2):
+        return StructureEntry(cycle, 5, page, level, TABLE + 3, True, True, TABLE)
+    replica, history = StructureReplica(), InvalidationHistory()
+    history.begin(12, view(granularity=Granularity.SELECTIVE, domain_id=5, page=8))
+    for each in (upper(12, 0), upper(13, 0, 3), upper(13, 0x200), upper(14, 0), upper(15, 0)):
+        replica.fill(each)
+    completed, = history.end(20)
+    assert [(each.cycle, each.level) for each in replica.remove(completed)] == [(15, 2), (13, 3)]
+    replica.settle()
+    assert list(replica.remove(completed)) == []
 
 
 def test_oldest_invalidation_is_forgotten_first():

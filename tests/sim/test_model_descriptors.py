@@ -83,9 +83,11 @@ def test_tail_must_lie_in_the_queue_and_on_a_descriptor():
 
 def test_descriptor_says_what_it_invalidates_and_leaves_out_what_its_granularity_ignores():
     of, context, line = InvalidationView.of_descriptor, InvalidationKind.CONTEXT_CACHE.value, InvalidationKind.IOTLB.value
-    assert of(context_cache(domain_id=5, source_id=6, function_mask=3)) == (context, 1, 0, 0, 0, 0, 0, 0)
-    assert of(context_cache(Granularity.DOMAIN_SELECTIVE, domain_id=5, source_id=6)) == (context, 2, 5, 0, 0, 0, 0, 0)
-    assert of(context_cache(Granularity.SELECTIVE, domain_id=5, source_id=6, function_mask=3)) == (context, 3, 5, 6, 3, 0, 0, 0)
-    assert of(iotlb(domain_id=5, page=7, drain_reads=1)) == (line, 1, 0, 0, 0, 0, 0, 1)
-    assert of(iotlb(Granularity.SELECTIVE, domain_id=5, page=0x17, address_mask=3)) == (line, 3, 5, 0, 0, 0x10, 3, 0)
+    assert of(context_cache(domain_id=5, source_id=6, function_mask=3)) == (context, 1, 0, 0, 0, 0, 0, 0, 0)
+    assert of(context_cache(Granularity.DOMAIN_SELECTIVE, domain_id=5, source_id=6)) == (context, 2, 5, 0, 0, 0, 0, 0, 0)
+    assert of(context_cache(Granularity.SELECTIVE, domain_id=5, source_id=6, function_mask=3)) == (context, 3, 5, 6, 3, 0, 0, 0, 0)
+    assert of(iotlb(domain_id=5, page=7, drain_reads=1, hint=1)) == (line, 1, 0, 0, 0, 0, 0, 1, 0)
+    assert of(iotlb(Granularity.DOMAIN_SELECTIVE, domain_id=5, hint=1)) == (line, 2, 5, 0, 0, 0, 0, 0, 0)
+    assert of(iotlb(Granularity.SELECTIVE, domain_id=5, page=0x17, address_mask=3)) == (line, 3, 5, 0, 0, 0x10, 3, 0, 0)
+    assert of(iotlb(Granularity.SELECTIVE, domain_id=5, page=0x17, hint=1)) == (line, 3, 5, 0, 0, 0x17, 0, 0, 1)
     assert [of(each) for each in (device_tlb(), interrupt_entry(), wait())] == [None] * 3

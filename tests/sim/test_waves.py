@@ -11,10 +11,13 @@ from hw.spec.events import (
     DoneDetail,
     EventKind,
     MessageKind,
+    PrefetchCause,
     QueueTrouble,
     ReplyDetail,
+    StructureDetail,
     Verdict,
     WalkDetail,
+    WalkStart,
 )
 from hw.spec.faults import FaultReason
 from hw.spec.invalidation import (
@@ -103,6 +106,22 @@ def test_queue_is_shown_in_words(tmp_path):
     assert changes(path, "machine.message") == [(0, "-"), (45, "FAULT_EVENT,data=0x42,hpa=0xfee01000")]
     assert changes(path, "machine.update") == [(0, "-"), (13, "WRITE,hpa=0x3000")]
     assert changes(path, "machine.translation") == [(0, "off"), (50, "ABORT_DMA"), (55, "ROOT_INVALID")]
+
+
+def test_caches_of_upper_levels_are_shown_and_a_walk_counts_for_everybody_who_waits_for_it(tmp_path):
+    where = {"domain_id": 7, "iova": 0x4020_0000, "hpa": 0x9000}
+    log = events(
+        (10, EventKind.WALK, {"source_id": DEVICE, "tag": 1}),
+        (12, EventKind.WALK, {"source_id": DEVICE, "tag": 2, "detail": encode(WalkStart, joined=1)}),
+        (14, EventKind.PREFETCH, where | {"tag": PrefetchCause.STREAM}),
+        (16, EventKind.STRUCTURE_FILL, where | {"detail": encode(StructureDetail, level=3)}),
+        (18, EventKind.WALK_RESULT, {"source_id": DEVICE, "tag": 1}),
+        (19, EventKind.WALK_RESULT, {"source_id": DEVICE, "tag": 2}))
+    path = tmp_path / "caches.vcd"
+    write_waves(path, log, first=0, last=30, source_ids=[DEVICE])
+    assert changes(path, "machine.structure_fill") == [(0, "-"), (16, "level=3,did=7,iova=0x40200000,table=0x9000")]
+    assert changes(path, "machine.prefetch") == [(0, "-"), (14, "STREAM,did=7,iova=0x40200000")]
+    assert changes(path, "device_00_02_0.walks_in_flight") == [(0, 0), (10, 1), (12, 2), (18, 1), (19, 0)]
 
 
 @pytest.fixture

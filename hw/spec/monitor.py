@@ -1,4 +1,5 @@
 """What the unit counts for the host at MONITOR_BASE, and the knobs of its invalidation queue. Ours."""
+from amaranth.hdl import Shape
 from amaranth.lib import data, enum
 
 from hw.spec.invalidation import ABORT_MODE_DESCRIPTORS, DescriptorType
@@ -37,9 +38,9 @@ class MonitorRegister(enum.IntEnum, shape=12):
     STALLS_BY_CONTEXTS = 0xE8     # ... because too many others wait for contexts
     STALLS_BY_ANSWERS = 0xF0      # ... because replies are not taken
     STALLS_BY_LIMIT = 0xF8        # ... because as many are in flight as can be counted
-    PREFETCHES = 0x100            # asked for by a stream, and taken by the page walker
+    PREFETCHES = 0x100            # walks begun because a stream reads on
     PREFETCHES_USED = 0x108       # lines that a stream had asked for and found cached when it came to them
-    PREFETCHES_DROPPED = 0x110    # asked for, but never walked: overtaken by an invalidation, or no slot was to spare
+    PREFETCHES_DROPPED = 0x110    # asked for, but never begun: overtaken by an invalidation, or no slot was to spare
     PREWALKS = 0x118              # walks begun because the host asked for them
     DRAINS = 0x120                # fences that waited for requests of the old colour
     BLOCKED = 0x128               # requests answered by a fault
@@ -59,7 +60,7 @@ MONITOR_COUNTERS = {row.value: row.name for row in MonitorRegister if row.name n
 COUNTED = data.StructLayout({
     row.name.lower(): 1 for row in MonitorRegister
     if row.name not in {"CONTROL", "CYCLES", "DESCRIPTORS", "WAITS_COMPLETED"}} | {
-    "descriptors": 1 << DescriptorType.as_shape().width})
+    "descriptors": 1 << Shape.cast(DescriptorType).width})
 """One bit for each thing that is counted, high for one cycle each time it happens; named as its register, in small letters.
 Bit n of `descriptors`: one of type n has been executed; a wait, that has completed, which is counted twice."""
 

@@ -1,7 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """What the prefetcher asks for, beside a cache that keeps everything that was walked. Lines are worked out by hand."""
 import random
-from itertools import count, islice
+from itertools import count
 from typing import NamedTuple
 
 import pytest
@@ -288,6 +288,9 @@ def test_a_stream_that_is_touched_is_not_taken_by_random_misses():
 
 def test_a_stream_that_has_ended_gives_way():
     done = [each for number in range(4) for each in pages(8, first=BASE + 0x100_0000 * number)]
-    new = pages(40, first=BASE + 0x800_0000)
-    played = Played([*done, *new])
-    assert list(islice((iova for iova in played.lines if iova >= BASE + 0x800_0000), 10))
+    first = BASE + 0x800_0000
+    played = Played([*done, *pages(40, first=first)])
+    # The four misses of lines 0 and 1 use up the second chances; line 2 takes a stream, and line 3 makes it active.
+    mine = [iova for iova in played.lines if iova >= first]
+    assert mine == [first + number * 2 * PAGE for number in range(4, 4 + len(mine))]
+    assert len(mine) > 10

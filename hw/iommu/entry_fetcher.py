@@ -140,11 +140,12 @@ class EntryFetcher(wiring.Component):
         ]
 
         # The chunk in its word, and the entry around it.
-        positions = Signal(data.ArrayLayout(range(max(2, self._chunks_per_word)), self._slots))
+        arrived = reply.payload.data
         if self._chunks_per_word > 1:
+            positions = Signal(data.ArrayLayout(range(self._chunks_per_word), self._slots))
             with m.If(read.valid):
                 m.d.sync += positions[turns.o.payload].eq(hpa[self._chunk_log2:])
-        arrived = reply.payload.data.word_select(positions[tag], self._chunk_bits)
+            arrived = arrived.word_select(positions[tag], self._chunk_bits)
         whole = entry.payload.data
         m.d.comb += whole.word_select(self._last, self._chunk_bits).eq(arrived)
         for number in range(self._chunks):

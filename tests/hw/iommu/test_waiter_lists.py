@@ -115,6 +115,15 @@ def test_after_again_the_next_finished_list_follows_without_a_bubble():
     assert selected[4:] == [1, None, 0, None]
 
 
+def test_nothing_is_answered_or_sent_back_while_nobody_is_current():
+    seen, _, _ = play(
+        begins(1, 6), begins(0, 7), joins(0, 8), BACK, TAKE, dict(finish=0), BACK, BACK | joins(0, 9), BACK,
+        dict(finish=0), TAKE, TAKE, TAKE,
+    )  # fmt: skip
+    assert seen[6:10] == ["list 0: 7 first fresh", None, None, None]
+    assert seen[10:] == ["list 0: 7 first fresh", "list 0: 8 fresh", "list 0: 9 last", None]
+
+
 def test_being_sent_back_is_forgotten_when_the_list_begins_anew():
     seen, _, _ = play(
         begins(0, 7), joins(0, 8), dict(finish=0), BACK, dict(finish=0), TAKE, TAKE | begins(0, 9), joins(0, 10),

@@ -6,7 +6,7 @@ from amaranth.hdl import Shape
 from hw.spec.memory import CLIENT_TAG_BITS, MEMORY_WORD_BITS
 from hw.spec.tables import SecondStageEntry
 
-__all__ = ["IommuConfig"]
+__all__ = ["CONFIGS", "IommuConfig"]
 
 
 @dataclass(frozen=True)
@@ -80,3 +80,16 @@ class IommuConfig:
     def entries_per_word(self):
         """Paging entries in a memory word: 2 or 8."""
         return self.memory_word_bits // Shape.cast(SecondStageEntry).width
+
+
+CONFIGS = {
+    "small": IommuConfig(iotlb_sets=4, iotlb_ways=2, superpage_sets=2, superpage_ways=2, structure_sets=4, structure_ways=2,
+                         upper_structure_sets=2, upper_structure_ways=2, context_sets=4, context_ways=2, walk_slots=4,
+                         context_slots=2, waiters=16, prefetch_streams=2, prefetch_lines=2, fault_records=2),
+    "default": IommuConfig(),
+    "large": IommuConfig(iotlb_sets=256, iotlb_ways=4, superpage_sets=16, superpage_ways=4, structure_sets=64,
+                         structure_ways=4, upper_structure_sets=16, upper_structure_ways=4, context_sets=64, context_ways=4,
+                         walk_slots=64, context_slots=16, waiters=256, prefetch_streams=8, prefetch_lines=4,
+                         memory_word_bits=512),
+}
+"""Builds that have a name. Small: 16 entries of the IOTLB and 8 contexts. Default: 512 and 64. Large: 8,192 and 256."""

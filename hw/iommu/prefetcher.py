@@ -35,6 +35,8 @@ class Prefetcher(wiring.Component):
     the IOTLB is not fetched again. Each touch of an active stream asks for one more line, until `prefetch_lines` are
     ahead. Lines that descend, or are visited at random, never make a stream active.
 
+    Where a touch belongs to several streams, one that is active has it.
+
     Streams are tagged by a hash of domain ID and GiB: where two fall together, a walk more is made and nothing else
     happens, for the context and the GiB of a prefetch are always those of the request that caused it.
 
@@ -147,10 +149,13 @@ class Prefetcher(wiring.Component):
         # Cycle 1: which stream it is.
         in_turn = Signal(self._streams, init=1)
         unknown, taken = Signal(), Signal()
-        mine = Mux(same.any(), first_one(same), first_one(following))
+        matching, preferred = Signal(self._streams), Signal(self._streams)
+        mine = first_one(Mux(preferred.any(), preferred, matching))
         spared = (Cat(known.recent for known in streams) & in_turn).any()
         m.d.comb += [
-            unknown.eq(touching & ~hit & ~(same | following).any()),
+            matching.eq(same | following),
+            preferred.eq(matching & Cat(known.active for known in streams)),
+            unknown.eq(touching & ~hit & ~matching.any()),
             taken.eq(unknown & ~spared),
             target.eq(Mux(touching, mine, 0) | Mux(taken, in_turn, 0)),
         ]
@@ -163,7 +168,7 @@ class Prefetcher(wiring.Component):
         known_active = one_hot_select(target, [known.active for known in streams])
         left = Signal.like(known_ahead)
         m.d.comb += [
-            advanced.eq(~same.any() & following.any()),
+            advanced.eq((target & following).any()),
             arrived.eq(advanced & (known_ahead != 0)),       # at a line that had been asked for
             left.eq(Mux(taken, 0, known_ahead - arrived)),
             active.eq(~taken & Mux(advanced & ~arrived, ~hit, known_active)),

@@ -184,7 +184,19 @@ def test_devices_of_different_domains_with_the_same_addresses_are_kept_apart():
         BASE + line * 2 * PAGE for line in range(2, 14)]
 
 
+@pytest.mark.parametrize("order", [(5, 7), (7, 5)])
+def test_where_two_streams_meet_the_active_one_goes_on(order):
+    lines = [*order, 6, 7, 8, 9]         # 5 and 7 begin a stream each, 6 makes the one of 5 active, and 7 is in both
+    played = Played(spread([(DEVICE, BASE + number * 2 * PAGE) for number in lines], 8))
+    assert played.lines == [BASE + number * 2 * PAGE for number in (7, 8, 9, 10)]
+    assert played.used == 3
+
+
 # --- what is not ---
+
+def test_a_line_that_follows_in_another_gib_does_not():
+    assert Played(pages(2, step=REGION + 2 * PAGE)).lines == []
+
 
 def test_random_pages_ask_for_nothing():
     source = random.Random(9)
@@ -284,6 +296,13 @@ def test_a_stream_that_is_touched_is_not_taken_by_random_misses():
     played = Played(touches)
     assert len([iova for iova in played.missed if BASE <= iova < BASE + 60 * PAGE]) <= 16
     assert len([1 for _, source_id, _ in played.prefetched if source_id == DEVICE.source_id]) >= 25
+
+
+def test_a_stream_that_was_never_touched_again_gives_way_at_once():
+    once, reader = pages(1), pages(2, first=BASE + 0x100_0000, step=2 * PAGE)
+    assert Played([*once, *reader], prefetch_streams=1).lines == [BASE + 0x100_0000 + 4 * PAGE]
+    again = Played([*once, *once, *reader], prefetch_streams=1)          # a second chance: line 1 takes it
+    assert again.lines == []
 
 
 def test_a_stream_that_has_ended_gives_way():

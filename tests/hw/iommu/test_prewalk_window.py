@@ -217,3 +217,24 @@ def test_a_walk_that_ends_while_status_is_written_or_another_is_accepted_is_coun
         assert (await receive(ctx, dut.replies)).error == 0
         assert await host.status() == WAITING | PENDING | 2 * DONE
     run_window(testbench)
+
+
+def test_the_access_behind_a_page_waits_until_it_has_been_checked():
+    async def testbench(ctx, dut, host):
+        await host.context()
+        replies = []
+        ctx.set(dut.replies.ready, 1)
+        for offset, write in ((PAGE, IOVA_PAGE), (STATUS, None)):
+            ctx.set(dut.accesses.payload, access_of(offset, width=8, write=write))
+            ctx.set(dut.accesses.valid, 1)
+            for _ in range(4):
+                taken = ctx.get(dut.accesses.ready)
+                if ctx.get(dut.replies.valid):
+                    replies.append((ctx.get(dut.replies.payload.data), ctx.get(dut.replies.payload.error)))
+                await ctx.tick()
+                if taken:
+                    break
+        ctx.set(dut.accesses.valid, 0)
+        replies += [(reply.data, reply.error) for reply in [await receive(ctx, dut.replies)]]
+        assert replies == [(0, 0), (WAITING | PENDING, 0)]
+    run_window(testbench)

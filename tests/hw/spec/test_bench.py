@@ -3,7 +3,7 @@ import itertools
 
 import pytest
 
-from hw.spec import bench
+from hw.spec import bench, monitor, prewalk
 from hw.spec.codec import decode, encode
 from hw.spec.memory import QUANTUM_BITS, MemoryOperation, MemoryRequest, memory_reply_layout
 from hw.spec.registers import REGISTER_WINDOW_BYTES, register_offset
@@ -15,6 +15,8 @@ def test_the_windows_of_the_host_do_not_overlap():
     windows = [
         (bench.UNIT_BASE, REGISTER_WINDOW_BYTES),
         (bench.UPDATE_BASE, 0x50),
+        (bench.MONITOR_BASE, 0x140),
+        (bench.PREWALK_BASE, 0x28),
         (bench.TRAFFIC_BASE, bench.DEVICE_BASE),
         (bench.TRAFFIC_BASE + bench.DEVICE_BASE, bench.MAX_DEVICES * bench.DEVICE_STRIDE),
         (bench.TRAFFIC_BASE + bench.COUNTER_BASE, bench.MAX_DEVICES * bench.DEVICE_STRIDE),
@@ -30,7 +32,8 @@ def test_every_place_that_the_capabilities_can_name_is_in_the_window_of_the_unit
     assert furthest + 16 <= REGISTER_WINDOW_BYTES
 
 
-@pytest.mark.parametrize("registers", [bench.UpdateRegister, bench.TrafficRegister, bench.DeviceField])
+@pytest.mark.parametrize("registers", [
+    bench.UpdateRegister, bench.TrafficRegister, bench.DeviceField, monitor.MonitorRegister, prewalk.PrewalkRegister])
 def test_our_registers_are_64_bits_wide_and_stand_apart(registers):
     offsets = sorted(register.value for register in registers)
     assert all(offset % 8 == 0 for offset in offsets)
@@ -38,7 +41,8 @@ def test_our_registers_are_64_bits_wide_and_stand_apart(registers):
 
 
 @pytest.mark.parametrize("layout", [
-    bench.UpdateCommand, bench.UpdateStatus, bench.TrafficControl, bench.DeviceConfig, bench.DeviceDomains])
+    bench.UpdateCommand, bench.UpdateStatus, bench.TrafficControl, bench.DeviceConfig, bench.DeviceDomains,
+    monitor.MonitorControl, prewalk.PrewalkPage, prewalk.PrewalkSource, prewalk.PrewalkStatus])
 def test_what_a_register_holds_fits_its_64_bits(layout):
     assert size(layout) <= 64
 

@@ -84,6 +84,8 @@ class ContextWalker(wiring.Component):
         `root_table` is used as it stands when a fetch begins.
     straps, invalidation, chunk_delay
         See Straps, InvalidationPort and EntryFetcher.
+    fetches
+        A fetch begins, or begins again, in this cycle.
     events
         0: CONTEXT_FETCH at acceptance, of those who join too. 1: CONTEXT_RESULT when a request has been decided; its fault
         reason is the request's, so that a legal context may come with one.
@@ -133,6 +135,7 @@ class ContextWalker(wiring.Component):
             "straps": In(Straps),
             "invalidation": In(InvalidationPort()),
             "chunk_delay": In(16),
+            "fetches": Out(1),
             "events": Out(EventPort()).array(2),
         })
 
@@ -228,7 +231,7 @@ class ContextWalker(wiring.Component):
 
         # What is read next: a context entry, else a root entry for the second time, else one for the first. The tag is free.
         fetch = fetcher.requests
-        m.d.comb += fetch.valid.eq(reads_on | fetches_again | begins)
+        m.d.comb += [fetch.valid.eq(reads_on | fetches_again | begins), self.fetches.eq(fetches_again | begins)]
         with m.If(root_arrived):
             m.d.comb += [
                 fetch.payload.tag.eq(slot),

@@ -274,7 +274,7 @@ class IommuUnit(wiring.Component):
             "walk_requests": lookup.counts.walk_requests, "context_misses": lookup.counts.context_requests,
             "stalls_by_walks": lookup.counts.stalled_by_walks, "stalls_by_contexts": lookup.counts.stalled_by_contexts,
             "stalls_by_answers": lookup.counts.stalled_by_answers, "stalls_by_limit": lookup.counts.stalled_by_limit,
-            "context_fetches": context_walker.fetch_begins,
+            "context_fetches": context_walker.fetches,
             "context_reads": context_walker.memory_requests.valid & context_walker.memory_requests.ready,
             "walks": page_walker.counts.walks, "walks_joined": page_walker.counts.joined,
             "walks_again": page_walker.counts.again, "walk_reads": page_walker.counts.reads,

@@ -57,7 +57,7 @@ class LineReplacement(wiring.Component):
     @property
     def fills_per_clearing(self):
         """Odd, so that in the long run it is not always the same sets whose turn comes."""
-        return 8 * self._ways - 1
+        return 32 * self._ways - 1
 
     def elaborate(self, platform):
         m = Module()

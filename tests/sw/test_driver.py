@@ -4,7 +4,7 @@ import pytest
 from hw.spec.bench import Phase
 from hw.spec.dma import Access, Status
 from hw.spec.faults import FaultReason
-from sw.domain import DomainIds, Stale
+from sw.domain import DomainIds
 from sw.driver import Iommu
 from sw.errors import (
     AdoptionRefused,
@@ -180,26 +180,6 @@ def test_tables_that_an_unmap_empties_are_freed_after_the_invalidation():
     assert len(poisoned) == 2
     assert done.index(iotlb_of(domain.domain_id, page=IOVA)) < min(poisoned)
     assert domain.table.pages == [domain.table.top]
-
-
-def test_tables_that_are_freed_are_not_hinted_away_and_are_not_walked_again():
-    """The hint says that upper levels may be kept: it is given when no table went, and never when one did."""
-    machine, iommu, domain = running()
-    drive(iommu.map(domain, IOVA + PAGE, NEW_HPA, PAGE))
-    assert lands(machine, DEVICE) == OLD_HPA
-    drive(iommu.unmap(domain, IOVA + PAGE, PAGE))
-    assert machine.changes()[-1] == iotlb_of(domain.domain_id, page=IOVA + PAGE | 1 << 6)
-    drive(iommu.unmap(domain, IOVA, PAGE))
-    assert iotlb_of(domain.domain_id, page=IOVA) in machine.changes()
-    assert lands(machine, DEVICE) is FaultReason.READ_PERMISSION
-
-
-def test_driver_that_hints_though_it_frees_a_table_is_caught(monkeypatch):
-    monkeypatch.setattr(Stale, "only_leaves", True)
-    machine, iommu, domain = running()
-    assert lands(machine, DEVICE) == OLD_HPA
-    drive(iommu.unmap(domain, IOVA, PAGE))
-    assert lands(machine, DEVICE) is not FaultReason.READ_PERMISSION    # it has walked a freed table, which is poisoned
 
 
 def test_detached_device_is_blocked_even_from_warm_caches():

@@ -236,7 +236,7 @@ class ContextWalker(wiring.Component):
             m.d.comb += [
                 fetch.payload.tag.eq(slot),
                 fetch.payload.hpa.eq(context_entry_address(
-                    source_id=keys[slot].source_id, table=root_entry.context_table_pointer)),
+                    source_id=Array(each.source_id for each in keys)[slot], table=root_entry.context_table_pointer)),
             ]
         with m.Else():
             m.d.comb += [

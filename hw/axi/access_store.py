@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.axi.burst_splitter import piece_layout
 from hw.axi.bus import address_layout
 from hw.axi.order_table import SlotStrobe
-from hw.axi.request_former import SLOTS_MOST, form_request
+from hw.axi.request_former import form_request
 from hw.spec.axi import MemoryUser
 from hw.spec.codec import field_width
 from hw.spec.dma import DmaReply, DmaRequest, Status
@@ -60,8 +60,6 @@ class AccessStore(wiring.Component):
     """
 
     def __init__(self, *, direction, slots, id_bits):
-        if not 2 <= slots <= SLOTS_MOST:
-            raise ValueError(f"slots must be between 2 and {SLOTS_MOST}, not {slots!r}")
         self._direction, self._slots = direction, slots
         self._kept = address_layout(id_bits=id_bits, user=MemoryUser)
         super().__init__({

@@ -13,7 +13,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.axi.bus import FlatBus, axi4_channels, check_widths
+from hw.axi.bus import FlatBus, axi4_channels, check_sizes
 from hw.axi.read_path import ReadPath
 from hw.axi.register_bridge import RegisterBridge, register_channels
 from hw.axi.request_former import Direction
@@ -67,7 +67,7 @@ class AxiUnit(wiring.Component):
     """
 
     def __init__(self, config=None, *, data_bits=128, id_bits=4, slots=32):
-        check_widths(data_bits=data_bits, id_bits=id_bits)
+        check_sizes(data_bits=data_bits, id_bits=id_bits, slots=slots)
         self._config = config or IommuConfig()
         self._sizes = {"data_bits": data_bits, "id_bits": id_bits, "slots": slots}
         widths = {"data_bits": data_bits, "id_bits": id_bits}
@@ -77,7 +77,6 @@ class AxiUnit(wiring.Component):
             "table": FlatBus("m_table", table_channels(self._config.memory_word_bits), manager=True),
             "registers": FlatBus("s_reg", register_channels(), manager=False),
         }
-        self._reads, self._writes = ReadPath(**self._sizes), WritePath(**self._sizes)
         super().__init__({
             **{name: member for bus in self._buses.values() for name, member in bus.members.items()},
             "straps": In(Straps),
@@ -86,8 +85,8 @@ class AxiUnit(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.unit = unit = IommuUnit(self._config)
-        m.submodules.reads = reads = self._reads
-        m.submodules.writes = writes = self._writes
+        m.submodules.reads = reads = ReadPath(**self._sizes)
+        m.submodules.writes = writes = WritePath(**self._sizes)
         m.submodules.requests = requests = Merge(DmaRequest, ports=len(Direction))
         m.submodules.retires = retires = Merge(DmaRetire, ports=len(Direction))
         m.submodules.tables = tables = TablePort(word_bits=self._config.memory_word_bits)

@@ -10,20 +10,24 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from hw.spec.axi import AXI_ADDRESS_BITS, AxiBurst, AxiResponse
+from hw.spec.dma import TAG_BITS
 
-__all__ = ["DATA_BITS", "FlatBus", "address_layout", "axi4_channels", "axi4_lite_channels", "check_widths", "read_layout",
+__all__ = ["DATA_BITS", "FlatBus", "address_layout", "axi4_channels", "axi4_lite_channels", "check_sizes", "read_layout",
            "response_layout", "write_layout"]
 
 DATA_BITS = (32, 64, 128, 256, 512, 1024)   # permitted here
 _ID_BITS_MOST = 32
+_SLOTS_MOST = 1 << (TAG_BITS - 1)           # a DMA tag names the direction and the slot
 
 
-def check_widths(*, data_bits, id_bits):
-    """Refuse widths that the wrapper cannot have, with a ValueError that names the value."""
+def check_sizes(*, data_bits, id_bits, slots):
+    """Refuse sizes that a DMA path cannot have, with a ValueError that names the value."""
     if data_bits not in DATA_BITS:
         raise ValueError(f"data_bits must be one of {DATA_BITS}, not {data_bits!r}")
     if not 1 <= id_bits <= _ID_BITS_MOST:
         raise ValueError(f"id_bits must be between 1 and {_ID_BITS_MOST}, not {id_bits!r}")
+    if not 2 <= slots <= _SLOTS_MOST:
+        raise ValueError(f"slots must be between 2 and {_SLOTS_MOST}, not {slots!r}")
 
 
 def address_layout(*, id_bits, user):

@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out, flipped
 
 from hw.axi.access_store import AccessStore
 from hw.axi.burst_splitter import BurstSplitter
-from hw.axi.bus import address_layout, read_layout
+from hw.axi.bus import address_layout, check_sizes, read_layout
 from hw.axi.error_reader import ErrorReader
 from hw.axi.order_table import OrderTable
 from hw.axi.picker import Picker
@@ -58,6 +58,7 @@ class ReadPath(wiring.Component):
     """
 
     def __init__(self, *, data_bits, id_bits, slots):
+        check_sizes(data_bits=data_bits, id_bits=id_bits, slots=slots)
         self._data_bits, self._id_bits, self._slots = data_bits, id_bits, slots
         self._beat = read_layout(data_bits=data_bits, id_bits=id_bits)
         super().__init__({

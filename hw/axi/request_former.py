@@ -3,7 +3,7 @@ from amaranth.lib import enum
 
 from hw.spec.dma import TAG_BITS, Access, RequestKind
 
-__all__ = ["Direction", "SLOTS_MOST", "form_request"]
+__all__ = ["Direction", "form_request"]
 
 
 class Direction(enum.Enum, shape=1):
@@ -11,8 +11,6 @@ class Direction(enum.Enum, shape=1):
     READ = 0
     WRITE = 1
 
-
-SLOTS_MOST = 1 << (TAG_BITS - 1)
 
 _PRIVILEGED, _INSTRUCTION = 0, 2   # bits of AxPROT (A4.7)
 

@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out, flipped
 
 from hw.axi.access_store import AccessStore
 from hw.axi.burst_splitter import BurstSplitter
-from hw.axi.bus import address_layout, response_layout, write_layout
+from hw.axi.bus import address_layout, check_sizes, response_layout, write_layout
 from hw.axi.data_router import DataRouter
 from hw.axi.order_table import OrderTable
 from hw.axi.request_former import Direction
@@ -59,6 +59,7 @@ class WritePath(wiring.Component):
     """
 
     def __init__(self, *, data_bits, id_bits, slots):
+        check_sizes(data_bits=data_bits, id_bits=id_bits, slots=slots)
         self._data_bits, self._id_bits, self._slots = data_bits, id_bits, slots
         beats, response = (stream.Signature(layout) for layout in (
             write_layout(data_bits=data_bits), response_layout(id_bits=id_bits)))

@@ -62,8 +62,8 @@ class AxiUnit(wiring.Component):
 
     Timing
     ------
-    One address per cycle from reads and writes together, in turn; one beat per cycle and direction. The first beat of a read
-    that hits comes 8 cycles later than without the unit.
+    One address per cycle from reads and writes together, in turn; one beat per cycle and direction. A DMA that hits takes five
+    cycles from its address to memory's, and one more on the way back.
     """
 
     def __init__(self, config=None, *, data_bits=128, id_bits=4, slots=32):

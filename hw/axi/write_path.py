@@ -54,7 +54,7 @@ class WritePath(wiring.Component):
 
     Timing
     ------
-    One burst per page and cycle, one beat per cycle. From the unit's reply to memory's AW: three cycles. A combinational
+    One burst per page and cycle, one beat per cycle. From the unit's reply to memory's AW: two cycles. A combinational
     path from `data` to `memory_data`, and back for `ready`. One cycle from memory's B to the requester's.
     """
 

@@ -38,7 +38,7 @@ class Play:
         self.dut = dut = WritePath(data_bits=128, id_bits=ID_BITS, slots=slots)
         self.unit = TranslatingUnit(dut, latency=latency, ready_percent=percent, seed=seed)
         self.memory = WriteMemory(dut, latency=memory_latency, percent=percent, seed=seed + 1)
-        self.responses, self.data_cycles = [], []
+        self.responses, self.data_cycles, self.cycles = [], [], {}
         total = sum(burst["beats"] for burst in bursts)
         addresses = feed(dut.bursts, [burst_of(**burst) for burst in bursts], percent=percent, seed=seed)
 
@@ -55,9 +55,14 @@ class Play:
 
         async def data_cycles(ctx):
             cycle = 0
-            async for _, _, valid, ready in ctx.tick().sample(dut.memory_data.valid, dut.memory_data.ready):
+            names = ("reply", "memory_bursts", "memory_responses", "responses", "memory_data")
+            valids = [getattr(dut, name).valid for name in names]
+            async for _, _, *happened, taken in ctx.tick().sample(*valids, dut.memory_data.ready):
                 cycle += 1
-                if valid and ready:
+                for name, valid in zip(names, happened, strict=True):
+                    if valid:
+                        self.cycles.setdefault(name, cycle)   # of the first
+                if happened[-1] and taken:
                     self.data_cycles.append(cycle)
         data = [dict(data=number, strb=number & 0xFFFF, last=0) for number in range(total)]
         run(dut, late_addresses, feed(dut.data, data, percent=percent, seed=seed + 3), finish,
@@ -177,6 +182,12 @@ def test_writes_of_one_beat_pass_one_per_cycle_of_one_id_or_of_many(ids):
     play = Play(*(write(0x4000 + 16 * number, id=ids[number % len(ids)]) for number in range(count)), slots=32)
     assert play.unit.cycles[-1] - play.unit.cycles[0] == count - 1
     assert play.data_cycles[-1] - play.data_cycles[0] == count - 1
+
+
+def test_a_write_costs_two_cycles_after_its_translation_and_one_on_its_way_back():
+    cycles = Play(write(0x4000)).cycles
+    assert cycles["memory_bursts"] - cycles["reply"] == 2
+    assert cycles["responses"] - cycles["memory_responses"] == 1
 
 
 def test_long_writes_leave_no_cycle_between_beats():

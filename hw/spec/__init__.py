@@ -10,6 +10,7 @@ driver and golden model can share it without sharing each other's bugs.
     faults         fault reasons and the fault record
     dma            a DMA request and its reply
     memory         the table- and data-memory port
+    axi            AXI4 encodings and user signals
     events         what the event log records
     bench          the host's address map: unit, update window, traffic engine
     host_link      the frames between a driver and a machine in another process

@@ -15,6 +15,7 @@ __all__ = ["HOST_ADDRESS_BITS", "UNIT_BASE", "UPDATE_BASE", "MONITOR_BASE", "TRA
            "UpdateOperation", "UpdateRequest", "UpdateReply", "UpdateRegister", "UpdateCommand", "UpdateStatus",
            "Phase", "Pattern", "TrafficRegister", "TrafficControl", "DeviceField", "DeviceConfig", "DeviceDomains",
            "DEVICE_BASE", "DEVICE_STRIDE", "COUNTER_BASE", "Counter", "PAGE_ENTRY_BYTES", "DMA_BYTES", "PageEntry",
+           "LatencyWatch", "HISTOGRAM_BASE", "HISTOGRAM_BINS", "SPAN_LOG2_MAX",
            "MAX_DEVICES", "SIGNATURE_MAGIC", "POISON_BYTE", "page_signature", "DataWord"]
 
 HOST_ADDRESS_BITS = 20
@@ -115,7 +116,7 @@ class Pattern(enum.Enum, shape=2):
     """In which order a device visits its pages."""
     SEQUENTIAL = 0
     RANDOM = 1
-    STRIDED = 2                # every stride-th page of its list, wrapping
+    STRIDED = 2                # every stride-th entry of its list, wrapping
     RESERVED_3 = 3
 
 
@@ -128,6 +129,8 @@ class TrafficRegister(enum.IntEnum, shape=12):
     SEED = 0x020               # of the random words, 26 bits; a device takes it when its CONFIG is written
     TOTAL = 0x028              # DMAs done since reset; read only
     STRAY = 0x030              # replies since reset that no DMA waited for; read only
+    LATENCY = 0x038            # LatencyWatch; writing it clears the histogram and LATENCY_MAX
+    LATENCY_MAX = 0x040        # longest latency in cycles that the histogram has counted, 0: none; read only
 
 
 class TrafficControl(data.Struct):
@@ -135,6 +138,12 @@ class TrafficControl(data.Struct):
     run: 1                     # 0: issue nothing new
     outstanding_limit: 11      # DMAs in flight, 1..2**TAG_BITS
     gap_cycles: 8              # least cycles between two issues
+
+
+class LatencyWatch(data.Struct):
+    """LATENCY: whose DMAs the histogram counts, of those that the unit accepts after the register was written."""
+    device: 5                  # row of the device table
+    single: 1                  # 0: every device, 1: that one
 
 
 class DeviceField(enum.IntEnum, shape=6):
@@ -151,9 +160,10 @@ class DeviceConfig(data.Struct):
     pattern: Pattern
     stride: 6
     writes: 4                  # of 16 DMAs, how many are writes (to pages that are writable)
-    burst_log2: 3              # DMAs to one page before the next: 2**burst_log2
+    burst_log2: 3              # DMAs to one page before the next: 2**burst_log2; line by line unless RANDOM
     bus_master: 1              # 0: it issues nothing
     enabled: 1
+    limit: 4                   # of its DMAs in flight: 2**(limit - 1), 0: none of its own. Set while it has none
 
 
 class DeviceDomains(data.Struct):
@@ -183,15 +193,25 @@ class Counter(enum.IntEnum, shape=3):
     ISSUED = 6
 
 
+HISTOGRAM_BASE = 0x4000        # bin n, 32 bits, at HISTOGRAM_BASE + 8 * n; read only
+HISTOGRAM_BINS = 1024          # bin n: DMAs with a latency of n cycles; the last one: that many or more
+SPAN_LOG2_MAX = 22             # 16 GiB
+
+
 class PageEntry(data.Struct):
     """One entry of the page list, PAGE_ENTRY_BYTES at PAGE_LIST_BASE + 32*n: words 0..2; write only.
+
+    An entry stands for a span of 2**span_log2 pages, one after the other in IOVA, in `old_page` and in `new_page`, which
+    are all three aligned to the span. A visit goes to one page of it: Pattern.RANDOM takes any; otherwise the first, the
+    next one when the device comes by again, and after the last one the first.
 
     A DMA is judged by the entry as it stood when the DMA was made: name a new page before any DMA can land there.
     """
     iova_page: 52
     readable: 1
     writable: 1
-    _reserved_63_54: 10
+    span_log2: 5               # 0: the one page, at most SPAN_LOG2_MAX
+    _reserved_63_59: 5
     old_page: 40               # HPA page that the old tables give
     _reserved_127_104: 24
     new_page: 40               # HPA page that the new tables give

@@ -18,6 +18,7 @@ def test_the_windows_of_the_host_do_not_overlap():
         (bench.TRAFFIC_BASE, bench.DEVICE_BASE),
         (bench.TRAFFIC_BASE + bench.DEVICE_BASE, bench.MAX_DEVICES * bench.DEVICE_STRIDE),
         (bench.TRAFFIC_BASE + bench.COUNTER_BASE, bench.MAX_DEVICES * bench.DEVICE_STRIDE),
+        (bench.TRAFFIC_BASE + bench.HISTOGRAM_BASE, 8 * bench.HISTOGRAM_BINS),
         (bench.PAGE_LIST_BASE, pages * bench.PAGE_ENTRY_BYTES),
         (1 << bench.HOST_ADDRESS_BITS, 0),
     ]
@@ -38,7 +39,8 @@ def test_our_registers_are_64_bits_wide_and_stand_apart(registers):
 
 
 @pytest.mark.parametrize("layout", [
-    bench.UpdateCommand, bench.UpdateStatus, bench.TrafficControl, bench.DeviceConfig, bench.DeviceDomains])
+    bench.UpdateCommand, bench.UpdateStatus, bench.TrafficControl, bench.DeviceConfig, bench.DeviceDomains,
+    bench.LatencyWatch])
 def test_what_a_register_holds_fits_its_64_bits(layout):
     assert size(layout) <= 64
 
@@ -49,9 +51,15 @@ def test_counters_of_a_device_fit_its_row():
 
 def test_a_page_entry_is_three_words():
     assert rows(bench.PageEntry) == [
-        ("iova_page", 51, 0), ("readable", 52, 52), ("writable", 53, 53), ("_reserved_63_54", 63, 54),
+        ("iova_page", 51, 0), ("readable", 52, 52), ("writable", 53, 53),
+        ("span_log2", 58, 54), ("_reserved_63_59", 63, 59),
         ("old_page", 103, 64), ("_reserved_127_104", 127, 104), ("new_page", 167, 128), ("_reserved_191_168", 191, 168)]
     assert size(bench.PageEntry) <= 8 * bench.PAGE_ENTRY_BYTES
+
+
+def test_a_span_of_the_page_list_can_hold_16_gib():
+    assert 4096 << bench.SPAN_LOG2_MAX == 16 << 30
+    assert encode(bench.PageEntry, span_log2=bench.SPAN_LOG2_MAX) == 22 << 54
 
 
 def test_a_data_word_says_who_wrote_it_and_where_it_is():

@@ -10,7 +10,7 @@ RUN = @env -u VIRTUAL_ENV $(PDM) run
 export TABLES FILE CASE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check docs formal replay experiment fuzz regress clean
+.PHONY: help env demo test check docs formal replay experiment fuzz bench regress clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ experiment: experiment-arguments env ## one's own experiment on the demo's machi
 
 fuzz: env ## random machines against the golden model: N=<images> SEED=<s>, or CASE=<file> to play one again; build/fuzz/report.json
 	$(RUN) fuzz $(if $(N),--images $(N)) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
+
+bench: env ## how fast it is, beside bounds and targets: QUICK=1 in a minute, FULL=1 in an hour; build/bench/report.json and plots
+	$(RUN) bench $(if $(QUICK),--quick) $(if $(FULL),--full) $(ARGS)
 
 regress: env ## check, test, demo, the replay of every capture in tests/data, and random testing
 	$(RUN) regress

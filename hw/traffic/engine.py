@@ -2,7 +2,7 @@
 
 ::
 
-    accesses --> host registers --+--> Generator --> dma_requests --> (unit) --> dma_replies --+
+    accesses --> host registers --+--> Generator --> dma_requests --> (unit) --> dma_replies --+--> LatencyHistogram
                                   |       ^  |                                                 |
                                   |  TagPool +-- accepted --> Checker <------------------------+
                                   |       ^                    |   |
@@ -24,6 +24,7 @@ from hw.traffic.checker import Checker
 from hw.traffic.counters import CounterBank
 from hw.traffic.generator import Generator
 from hw.traffic.host_registers import HostRegisters
+from hw.traffic.latency import LatencyHistogram
 from hw.traffic.tags import TagPool
 
 __all__ = ["TrafficEngine"]
@@ -91,6 +92,7 @@ class TrafficEngine(wiring.Component):
         m.submodules.generator = generator = Generator(devices=self._devices, pages=self._pages)
         m.submodules.checker = checker = Checker(devices=self._devices)
         m.submodules.tags = tags = TagPool()
+        m.submodules.latencies = latencies = LatencyHistogram()
         m.submodules.verdict_counters = verdicts = CounterBank(rows=self._devices << Shape.cast(Counter).width)
         m.submodules.issued_counters = issued = CounterBank(rows=self._devices)
 
@@ -109,6 +111,8 @@ class TrafficEngine(wiring.Component):
             tags.release.valid.eq(judged.valid),
             tags.release.payload.eq(outcome.tag),
             generator.in_flight.eq(tags.in_flight),
+            generator.done.valid.eq(judged.valid),
+            generator.done.payload.eq(outcome.flight.device),
         ]
 
         # Registers.
@@ -145,6 +149,22 @@ class TrafficEngine(wiring.Component):
             host.counter_value.eq(Mux(host.counter == Counter.ISSUED, issued.host_value, verdicts.host_value)),
             generator.hold.eq(host.counter_clear),
             checker.hold.eq(host.counter_clear),
+        ]
+
+        # Latencies.
+        m.d.comb += [
+            latencies.accepted.valid.eq(generator.accepted.valid),
+            latencies.accepted.payload.eq(generator.accepted.payload),
+            latencies.reply_valid.eq(self.dma_replies.valid),
+            latencies.reply_ready.eq(self.dma_replies.ready),
+            latencies.answer.valid.eq(checker.answer.valid),
+            latencies.answer.payload.eq(checker.answer.payload),
+            latencies.watch.eq(host.latency_watch),
+            latencies.bin.eq(host.latency_bin),
+            host.latency_value.eq(latencies.bin_value),
+            host.latency_longest.eq(latencies.longest),
+            latencies.clear.eq(host.latency_clear),
+            host.latency_cleared.eq(latencies.cleared),
         ]
 
         # Events.

@@ -8,6 +8,8 @@ from hw.spec.bench import (
     COUNTER_BASE,
     DEVICE_BASE,
     DEVICE_STRIDE,
+    HISTOGRAM_BASE,
+    HISTOGRAM_BINS,
     PAGE_ENTRY_BYTES,
     PAGE_LIST_BASE,
     TRAFFIC_BASE,
@@ -17,6 +19,7 @@ from hw.spec.bench import (
     DeviceField,
     HostReply,
     HostRequest,
+    LatencyWatch,
     Phase,
     TrafficControl,
     TrafficRegister,
@@ -24,12 +27,14 @@ from hw.spec.bench import (
 from hw.spec.dma import TAG_BITS
 from hw.traffic.counters import COUNTER_BITS
 from hw.traffic.generator import PAGE_ENTRY_WORDS
+from hw.traffic.latency import LATENCY_BITS
 from hw.traffic.messages import PagePort, TablePort
 
 __all__ = ["HostRegisters"]
 
 _REGISTER_BYTES = 8
-_READ_ONLY = (TrafficRegister.IN_FLIGHT, TrafficRegister.CYCLE, TrafficRegister.TOTAL, TrafficRegister.STRAY)
+_READ_ONLY = (TrafficRegister.IN_FLIGHT, TrafficRegister.CYCLE, TrafficRegister.TOTAL, TrafficRegister.STRAY,
+              TrafficRegister.LATENCY_MAX)
 
 
 class HostRegisters(wiring.Component):
@@ -45,9 +50,9 @@ class HostRegisters(wiring.Component):
     Members
     -------
     accesses, replies
-        One reply per access, in order. An error: no such register, an access of 4 bytes or unaligned, a write to a
-        register that is read only, a read of the page list, a phase that has no name. The data of a reply to a write
-        mean nothing.
+        One reply per access, in order. An error: no such register, an access of 4 bytes or unaligned, a write to the
+        histogram or another register that is read only, a read of the page list, a phase that has no name. The data of
+        a reply to a write mean nothing.
     control, seed, phase, phase_written
         The registers of these names; `phase_written` is high in the cycle after PHASE was written.
     in_flight, cycle, total, stray
@@ -56,10 +61,13 @@ class HostRegisters(wiring.Component):
         The tables.
     counter, counter_device, counter_value, counter_clear, counter_cleared
         One counter: its value a cycle after it was named, and its clearing, which may take time.
+    latency_watch, latency_bin, latency_value, latency_longest, latency_clear, latency_cleared
+        The latency histogram, likewise.
 
     Timing
     ------
-    An access is answered two cycles after it was accepted, one to a counter after three or more.
+    An access is answered two cycles after it was accepted, one to a counter or the histogram after three or more. A write
+    to LATENCY is answered when the histogram has been cleared.
     """
 
     def __init__(self, *, devices, pages, seed):
@@ -84,6 +92,12 @@ class HostRegisters(wiring.Component):
             "counter_value": In(COUNTER_BITS),
             "counter_clear": Out(1),
             "counter_cleared": In(1),
+            "latency_watch": Out(LatencyWatch),
+            "latency_bin": Out(range(HISTOGRAM_BINS)),
+            "latency_value": In(COUNTER_BITS),
+            "latency_longest": In(LATENCY_BITS),
+            "latency_clear": Out(1),
+            "latency_cleared": In(1),
         })
 
     def elaborate(self, platform):
@@ -99,6 +113,7 @@ class HostRegisters(wiring.Component):
 
         in_devices, device, device_field = rows(DEVICE_BASE, DEVICE_STRIDE, self._devices)
         in_counters, counter_device, counter_place = rows(COUNTER_BASE, DEVICE_STRIDE, self._devices)
+        in_histogram, latency_bin, _ = rows(HISTOGRAM_BASE, _REGISTER_BYTES, HISTOGRAM_BINS)
         in_pages, page, page_place = rows(PAGE_LIST_BASE - TRAFFIC_BASE, PAGE_ENTRY_BYTES, self._pages)
         m.d.comb += [
             self.config.row.eq(device),
@@ -107,6 +122,7 @@ class HostRegisters(wiring.Component):
             self.domains.write_data.eq(access.data),
             self.counter.eq(counter_place // _REGISTER_BYTES),
             self.counter_device.eq(counter_device),
+            self.latency_bin.eq(latency_bin),
             self.page_list.row.eq(page),
             self.page_list.word.eq(page_place // _REGISTER_BYTES),
             self.page_list.write_data.eq(access.data),
@@ -137,6 +153,8 @@ class HostRegisters(wiring.Component):
                             m.d.sync += reply.error.eq(1)
                 with m.Elif(in_counters & (counter_place < _REGISTER_BYTES * len(Counter))):
                     m.next = "COUNTER"
+                with m.Elif(in_histogram & ~access.write):
+                    m.next = "HISTOGRAM"
                 with m.Elif(in_pages & (page_place < _REGISTER_BYTES * PAGE_ENTRY_WORDS) & access.write):
                     m.d.comb += self.page_list.write.eq(1)
                 with m.Else():
@@ -151,6 +169,15 @@ class HostRegisters(wiring.Component):
                     m.d.sync += reply.data.eq(self.counter_value)
                     m.next = "REPLY"
 
+            with m.State("HISTOGRAM"):
+                m.d.sync += reply.data.eq(self.latency_value)
+                m.next = "REPLY"
+
+            with m.State("CLEAR-HISTOGRAM"):
+                m.d.comb += self.latency_clear.eq(1)
+                with m.If(self.latency_cleared):
+                    m.next = "REPLY"
+
             with m.State("REPLY"):
                 m.d.comb += self.replies.valid.eq(1)
                 with m.If(self.replies.ready):
@@ -163,6 +190,7 @@ class HostRegisters(wiring.Component):
             TrafficRegister.CONTROL: self.control, TrafficRegister.PHASE: self.phase,
             TrafficRegister.IN_FLIGHT: self.in_flight, TrafficRegister.CYCLE: self.cycle,
             TrafficRegister.SEED: self.seed, TrafficRegister.TOTAL: self.total, TrafficRegister.STRAY: self.stray,
+            TrafficRegister.LATENCY: self.latency_watch, TrafficRegister.LATENCY_MAX: self.latency_longest,
         }
         with m.Switch(access.address):
             for register, value in shown.items():
@@ -176,6 +204,9 @@ class HostRegisters(wiring.Component):
                     m.d.sync += self.control.eq(access.data)
                 with m.Case(TrafficRegister.SEED):
                     m.d.sync += self.seed.eq(access.data)
+                with m.Case(TrafficRegister.LATENCY):
+                    m.d.sync += self.latency_watch.eq(access.data)
+                    m.next = "CLEAR-HISTOGRAM"
                 with m.Case(TrafficRegister.PHASE):
                     with m.If(access.data <= max(phase.value for phase in Phase)):
                         m.d.sync += [self.phase.eq(access.data), self.phase_written.eq(1)]

@@ -1,10 +1,9 @@
 """Tags: which are free, and which still wait for their reply. Ours."""
 from amaranth import *
-from amaranth.lib import stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.lib.stream import Queue
 from hw.spec.dma import TAG_BITS
 from hw.traffic.messages import Strobe
 
@@ -33,7 +32,7 @@ class TagPool(wiring.Component):
 
     Timing
     ------
-    One tag, one answer and one release per cycle. A released tag can be taken again two cycles later.
+    One tag, one answer and one release per cycle. A released tag can be taken again three cycles later.
     """
 
     tags: Out(stream.Signature(TAG_BITS))
@@ -44,18 +43,16 @@ class TagPool(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.released = released = Queue(TAG_BITS, depth=_TAGS)
+        m.submodules.released = released = fifo.SyncFIFOBuffered(width=TAG_BITS, depth=_TAGS)
         fresh = Signal(range(_TAGS + 1))  # tags from here on have not been used since the reset
 
         with m.If(fresh != _TAGS):
             m.d.comb += [self.tags.payload.eq(fresh), self.tags.valid.eq(1)]
         with m.Else():
             m.d.comb += [
-                self.tags.payload.eq(released.o.payload),
-                self.tags.valid.eq(released.o.valid),
-                released.o.ready.eq(self.tags.ready),
+                self.tags.payload.eq(released.r_data), self.tags.valid.eq(released.r_rdy), released.r_en.eq(self.tags.ready),
             ]
-        m.d.comb += [released.i.payload.eq(self.release.payload), released.i.valid.eq(self.release.valid)]
+        m.d.comb += [released.w_data.eq(self.release.payload), released.w_en.eq(self.release.valid)]
 
         taken = Signal()
         m.d.comb += taken.eq(self.tags.valid & self.tags.ready)

@@ -105,6 +105,7 @@ class Machine:
         self.requests, self.replied, self.retires, self.accesses, self.dones, self.phases = [], [], [], [], [], []
         self.flying = set()
         self.most_flying = 0
+        self.watchers = []           # more processes
         self.unit_queue, self.memory_queue = deque(), deque()
 
     # --- the unit, the memory, the events -----------------------------------------------------------------------------
@@ -166,7 +167,7 @@ class Machine:
             return body
 
         simulate(dut, testbench, cycles=cycles, background=(
-            self._watch,
+            self._watch, *self.watchers,
             process(take, dut.dma_requests, self._request),
             process(offer, dut.dma_replies, self.unit_queue),
             process(take, dut.dma_retires, self.retires.append),

@@ -23,6 +23,7 @@ class Surroundings:
         self.dut = Generator(devices=devices, pages=pages)
         self.rhythm = rhythm
         self.requests, self.cycles, self.accepted = [], [], []
+        self.done = deque()  # rows, one per cycle
 
     async def page(self, ctx, index, **fields):
         port = self.dut.page_list
@@ -72,7 +73,13 @@ class Surroundings:
                     self.accepted.append(accepted)
                     self.cycles.append(cycle)
 
-        simulate(dut, main, background=(unit, pool, watch))
+        async def finish(ctx):
+            while True:
+                ctx.set(dut.done.valid, bool(self.done))
+                ctx.set(dut.done.payload, self.done.popleft() if self.done else 0)
+                await ctx.tick()
+
+        simulate(dut, main, background=(unit, pool, watch, finish))
 
 
 @pytest.mark.parametrize("rhythm", RHYTHMS.values(), ids=RHYTHMS)
@@ -116,6 +123,97 @@ def test_what_is_remembered_is_what_was_asked():
         assert (request.tag, flight.iova, flight.access) == (index, request.iova, request.access)
         page = (request.iova >> 12) - 0x10
         assert (flight.old_page, flight.new_page) == (0x20 + page, 0x30 + page)
+
+
+@pytest.mark.parametrize(("pattern", "burst_log2", "expected"), [
+    (Pattern.SEQUENTIAL, 0, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]), (Pattern.SEQUENTIAL, 1, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]),
+    (Pattern.STRIDED, 0, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]),
+])
+def test_an_entry_stands_for_a_span_of_pages_old_and_new(pattern, burst_log2, expected):
+    around = Surroundings()
+
+    async def testbench(ctx):
+        await around.page(ctx, 5, iova_page=0xABCDE008, old_page=0x20, new_page=0x30, span_log2=3)
+        await around.device(ctx, 0, first_page=5, pattern=pattern, burst_log2=burst_log2, stride=1)
+        around.control(ctx)
+        await ctx.tick().repeat(30)
+
+    around.run(testbench)
+    assert [(request.iova >> 12) - 0xABCDE008 for request in around.requests[:10]] == expected
+    flights = [accepted.flight for accepted in around.accepted[:10]]
+    assert [(flight.old_page - 0x20, flight.new_page - 0x30) for flight in flights] == [(page, page) for page in expected]
+    assert [flight.iova for flight in flights] == [request.iova for request in around.requests[:10]]
+
+
+def test_spans_of_any_length_share_a_slice():
+    around = Surroundings()
+    lengths = {0x1000: 0, 0x2000: 1, 0x4000: 2}
+
+    async def testbench(ctx):
+        for index, (iova_page, span_log2) in enumerate(lengths.items()):
+            await around.page(ctx, index, iova_page=iova_page, span_log2=span_log2)
+        await around.device(ctx, 0, page_count=3)
+        around.control(ctx)
+        await ctx.tick().repeat(30)
+
+    around.run(testbench)
+    assert [request.iova >> 12 for request in around.requests[:15]] == [
+        0x1000, 0x2000, 0x4000, 0x1000, 0x2001, 0x4001, 0x1000, 0x2000, 0x4002, 0x1000, 0x2001, 0x4003,
+        0x1000, 0x2000, 0x4000]
+
+
+def test_the_longest_span_is_16_gib():
+    around = Surroundings()
+
+    async def testbench(ctx):
+        await around.page(ctx, 0, iova_page=5 << 22, old_page=6 << 22, new_page=7 << 22, span_log2=22)
+        config = await around.device(ctx, 0, pattern=Pattern.RANDOM)
+        around.control(ctx)
+        await ctx.tick().repeat(200)
+        for visit, accepted in zip(visits(config, first_word(SEED, 0)), around.accepted, strict=False):
+            flight = accepted.flight
+            assert flight.iova >> 12 == (5 << 22) + visit.number
+            assert (flight.old_page, flight.new_page) == ((6 << 22) + visit.number, (7 << 22) + visit.number)
+        assert len(around.accepted) > 150
+
+    around.run(testbench)
+
+
+def test_a_device_at_its_own_limit_is_passed_over_and_costs_the_others_nothing():
+    around = Surroundings()
+
+    async def testbench(ctx):
+        await around.device(ctx, 1, limit=3)
+        for row in (0, 2):
+            await around.device(ctx, row)
+        around.control(ctx)
+        await ctx.tick().repeat(60)
+        tally = Tally(request.source_id for request in around.requests)
+        assert tally[0x101] == 4
+        assert abs(tally[0x100] - tally[0x102]) <= 1
+        assert {later - earlier for earlier, later in pairwise(around.cycles)} == {1}
+        around.done.extend([0, 1, 1, 2])
+        await ctx.tick().repeat(60)
+        assert Tally(request.source_id for request in around.requests)[0x101] == 6
+        assert {later - earlier for earlier, later in pairwise(around.cycles)} == {1}
+
+    around.run(testbench)
+
+
+def test_a_device_alone_issues_at_full_rate_up_to_its_own_limit_and_goes_on_when_some_are_done():
+    around = Surroundings()
+
+    async def testbench(ctx):
+        await around.device(ctx, 3, limit=5)
+        around.control(ctx)
+        await ctx.tick().repeat(40)
+        assert len(around.requests) == 16
+        assert {later - earlier for earlier, later in pairwise(around.cycles)} == {1}
+        around.done.extend([3, 3, 3])
+        await ctx.tick().repeat(40)
+        assert len(around.requests) == 19
+
+    around.run(testbench)
 
 
 def test_active_devices_take_turns_and_a_stopped_one_stops_nobody_else():

@@ -6,6 +6,8 @@ from hw.spec.bench import (
     COUNTER_BASE,
     DEVICE_BASE,
     DEVICE_STRIDE,
+    HISTOGRAM_BASE,
+    HISTOGRAM_BINS,
     PAGE_ENTRY_BYTES,
     PAGE_LIST_BASE,
     TRAFFIC_BASE,
@@ -64,16 +66,51 @@ def test_tables_and_control_read_back_and_the_cycle_counts():
     machine.run(testbench)
 
 
+def test_the_latency_histogram_is_watched_shown_and_cleared():
+    machine = machine_of()
+    machine.translate = lambda request: {"hpa": request.iova, "domain_id": 1}
+
+    async def testbench(ctx):
+        async def histogram():
+            longest = await machine.read(ctx, TrafficRegister.LATENCY_MAX)
+            return [await machine.read(ctx, HISTOGRAM_BASE + 8 * latency) for latency in range(longest + 2)]
+
+        async def traffic():
+            await machine.control(ctx, run=1, limit=1)
+            await ctx.tick().repeat(40)
+            await machine.stop(ctx)
+
+        for row in (0, 6):
+            await machine.device(ctx, row)
+        await traffic()
+        counts = await histogram()
+        assert sum(counts) == len(machine.requests) > 6
+        assert counts[-2] > 0
+        assert counts[-1] == 0
+        await machine.write(ctx, TrafficRegister.LATENCY, 6 | 1 << 5)
+        assert await machine.read(ctx, TrafficRegister.LATENCY) == 6 | 1 << 5
+        assert await machine.read(ctx, TrafficRegister.LATENCY_MAX) == 0
+        assert await machine.read(ctx, HISTOGRAM_BASE + 8 * counts.index(max(counts))) == 0
+        del machine.requests[:]
+        await traffic()
+        assert sum(await histogram()) == sum(request.source_id == 0x106 for request in machine.requests) > 3
+        assert await machine.read(ctx, HISTOGRAM_BASE + 8 * (HISTOGRAM_BINS - 1)) == 0
+
+    machine.run(testbench)
+
+
 PAGES_AT = PAGE_LIST_BASE - TRAFFIC_BASE
 
 
 @pytest.mark.parametrize(("address", "value", "wide"), [
-    (0x038, None, 1), (0x038, 0, 1), (0xFF8, None, 1),           # no such register
+    (0x048, None, 1), (0x048, 0, 1), (0xFF8, None, 1),           # no such register
     (TrafficRegister.CYCLE, 0, 1), (TrafficRegister.IN_FLIGHT, 0, 1), (TrafficRegister.TOTAL, 0, 1),
-    (TrafficRegister.STRAY, 0, 1),                               # read only
+    (TrafficRegister.STRAY, 0, 1), (TrafficRegister.LATENCY_MAX, 0, 1), (HISTOGRAM_BASE, 0, 1),  # read only
     (TrafficRegister.CONTROL, 1, 0), (0x004, 1, 1),              # narrow, unaligned
     (DEVICE_BASE + 0x10, 1, 1), (DEVICE_BASE + 8 * DEVICE_STRIDE, 1, 1),
     (COUNTER_BASE + 8 * 7, None, 1), (COUNTER_BASE + 8 * DEVICE_STRIDE, None, 1),
+    (HISTOGRAM_BASE - 8, None, 1), (HISTOGRAM_BASE + 8 * HISTOGRAM_BINS, None, 1),
+    (HISTOGRAM_BASE, None, 0), (TrafficRegister.LATENCY, 0, 0),
     (PAGES_AT, None, 1), (PAGES_AT + 24, 1, 1), (PAGES_AT + 32 * PAGE_ENTRY_BYTES, 1, 1),
     (PAGES_AT - 8, 1, 1),
 ])

@@ -5,7 +5,7 @@
 //   access HEX                one access of the host port; the command, as a HostRequest
 //   pause CYCLES              let it run
 //   timing LATENCY            of the memory
-//   sign FIRST END            pages of the memory that read as signed until written
+//   sign FIRST COUNT BASE PLACE   pages that read as signed until written, and their signature
 //   write HPA HEX             bytes
 //   fill HPA LENGTH BYTE
 // Then CYCLES cycles (second argument) are run and timed. Printed: seconds, and data accesses made meanwhile.
@@ -27,7 +27,7 @@ extern "C" {
 void memory_write_block(uint64_t hpa, const uint8_t* data, uint64_t length);
 void memory_fill_block(uint64_t hpa, uint8_t byte, uint64_t length);
 void memory_set_timing(uint32_t latency, uint32_t jitter, uint32_t interval, unsigned char reorder, uint64_t seed);
-void memory_set_signed_pages(uint64_t first, uint64_t end);
+void memory_set_signed_pages(uint64_t first, uint64_t count, uint64_t base, uint32_t place);
 uint64_t memory_accepted(uint32_t number);
 }
 
@@ -108,8 +108,9 @@ void execute(const std::string& line) {
         words >> first;
         memory_set_timing(static_cast<uint32_t>(first), 0, 1, 0, 1);
     } else if (command == "sign") {
-        words >> first >> second;
-        memory_set_signed_pages(first, second);
+        uint64_t place = 0;
+        words >> first >> second >> third >> place;
+        memory_set_signed_pages(first, second, third, static_cast<uint32_t>(place));
     } else if (command == "write") {
         words >> first >> text;
         const auto bytes = bytes_of(text);

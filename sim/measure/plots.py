@@ -60,8 +60,12 @@ def _lines(axes: Axes, lines: Mapping[str, list[tuple[float, float, float | None
     for number, (label, points) in enumerate(lines.items()):
         where, value, bound = zip(*sorted(points), strict=True)
         colour = _COLOURS[number % len(_COLOURS)]
-        axes.plot(where, value, marker=_MARKS[number % len(_MARKS)], color=colour, label=label)
+        mark = _MARKS[number % len(_MARKS)]
         axes.plot(where, bound, linestyle="--", linewidth=1.1, color=colour)
+        if number % 2:
+            axes.plot(where, value, marker=mark, color=colour, label=label)
+        else:     # open and large, to be seen behind another one
+            axes.plot(where, value, marker=mark, markersize=8.5, fillstyle="none", color=colour, label=label)
     axes.plot([], [], linestyle="--", linewidth=1.1, color="#444444", label="bound")
 
 
@@ -72,6 +76,11 @@ def _ticks(axes: Axes, places: Iterable[float]) -> None:
     axes.minorticks_off()
 
 
+def _legend(figure: Figure) -> None:
+    """Below the axes, where it hides nothing."""
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+
+
 def _against_slots(results: Sequence[Result]) -> Figure | None:
     chosen = [result for result in results if result.name == _RANDOM]
     if len({result.slots for result in chosen}) < 2:
@@ -79,13 +88,14 @@ def _against_slots(results: Sequence[Result]) -> Figure | None:
     figure, axes = _axes("Random 4 KiB pages: throughput against walk slots", "walk slots", "requests per cycle")
     lines: dict[str, list[tuple[float, float, float | None]]] = {}
     for result in sorted(chosen, key=lambda each: (each.word_bits, each.latency)):
-        if len({each.slots for each in chosen if each.word_bits == result.word_bits}) > 1:
+        if len({each.slots for each in chosen
+                if (each.word_bits, each.latency) == (result.word_bits, result.latency)}) > 1:
             lines.setdefault(f"L = {result.latency}, {result.word_bits} bits", []).append(
                 (result.slots, result.value, result.bound))
     _lines(axes, lines)
     _ticks(axes, (result.slots for result in chosen))
     axes.set_ylim(0, 1.05)
-    axes.legend(loc="upper left", ncols=1 if len(lines) < 4 else 2)
+    _legend(figure)
     return figure
 
 
@@ -102,8 +112,12 @@ def _against_latency(results: Sequence[Result]) -> Figure | None:
     _lines(axes, lines)
     _ticks(axes, (result.latency for result in chosen))
     axes.set_yscale("log")
-    axes.set_ylim(top=1.3)
-    axes.legend(loc="lower left")
+    least = min(result.value for result in chosen)
+    rates = [rate for rate in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001) if rate > least / 2.5]
+    axes.set_yticks(rates, [f"{rate:g}" for rate in rates])
+    axes.minorticks_off()
+    axes.set_ylim(least / 1.5, 1.3)
+    _legend(figure)
     return figure
 
 
@@ -114,20 +128,19 @@ def _across_replacement(observed: Observed) -> Figure | None:
     case = next(iter(found.values()))[0]
     figure, axes = _axes(f"Eight devices at full rate, the domain of one is replaced (L = {case.latency}, "
                          f"{case.word_bits} bits)", "cycles since memory took the first store", "DMAs per cycle")
-    for option, label in ((1, "break before make"), (0, "atomic swap")):
+    for option, label, width in ((1, "break before make", 1.2), (0, "atomic swap", 2.4)):
         if option in found:
             _, each = found[option]
             cycles, totals = (np.array(column) for column in zip(*each["samples"], strict=True))
-            rate = np.diff(totals) / np.diff(cycles)
-            blocked = each["verdicts"]["blocked"]
-            axes.stairs(rate, cycles - each["commit"], color=_COLOURS[option], linewidth=1.8 - 0.4 * option,
-                        linestyle="-" if option == 0 else (0, (4, 1.2)), baseline=None,
-                        label=f"{label}: {blocked} DMAs blocked" if blocked else f"{label}: no DMA blocked")
-            axes.axvline(each["end"] - each["commit"], color=_COLOURS[option], linestyle=":", linewidth=1.2,
-                         label=f"{label}: the last invalidation or store is done")
+            blocked = each["verdicts"]["blocked"] or "no"
+            axes.stairs(np.diff(totals) / np.diff(cycles), cycles - each["commit"], color=_COLOURS[option], linewidth=width,
+                        baseline=None, label=f"{label}: {blocked} DMAs blocked")
+            axes.axvline(each["end"] - each["commit"], color=_COLOURS[option], linestyle=":" if option else "--",
+                         linewidth=1.2, label=f"{label}: complete")
     axes.axvline(0, color="#444444", linewidth=0.8)
     axes.set_ylim(0, 1.08)
-    axes.legend(loc="lower right")
+    axes.set_xlim(right=max(each["samples"][-1][0] - each["commit"] for _, each in found.values()))
+    _legend(figure)
     return figure
 
 
@@ -146,19 +159,21 @@ def _distribution(observed: Observed) -> Figure | None:
         return None
     case = next(iter(chosen.values()))[0]
     figure, axes = _axes(f"Latency, from request to reply (L = {case.latency}, {case.word_bits} bits, {case.slots} slots)",
-                         "cycles", "share of requests that take longer")
+                         "cycles of latency", "share of requests that take longer")
     for number, (bench, label) in enumerate(wanted.items()):
         if bench in chosen:
             of, histogram = chosen[bench]
             counts = np.array(histogram, dtype=float)
             longer = 1 - np.cumsum(counts) / counts.sum()
             note = f", p = {of.option} %" if bench == "victim" else ""
-            axes.step(np.arange(len(longer)) + 1, np.maximum(longer, 1e-5), where="post", color=_COLOURS[number],
+            axes.step(np.arange(len(longer)), np.maximum(longer, 1e-5), where="post", color=_COLOURS[number],
                       linestyle=("-", "--", "-.", ":")[number], label=label + note)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_xlim(1, 1100)
     axes.set_ylim(1e-4, 1.3)
+    axes.set_yticks([1, 0.1, 0.01, 0.001, 0.0001], ["100 %", "10 %", "1 %", "0.1 %", "0.01 %"])
     axes.set_xticks([1, 3, 10, 30, 100, 300, 1000], ["1", "3", "10", "30", "100", "300", "1000"])
     axes.minorticks_off()
-    axes.legend(loc="upper right")
+    _legend(figure)
     return figure

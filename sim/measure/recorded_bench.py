@@ -1,8 +1,8 @@
 """A Bench that writes down what was done to the machine, so that a simulator without Python can do it again."""
 from typing import Any
 
-from hw.spec.bench import HostRequest
-from hw.spec.codec import encode
+from hw.spec.bench import DataWord, HostRequest, page_signature
+from hw.spec.codec import encode, field_offset
 from sim.bench import Bench
 from sim.memory import Memory
 
@@ -70,3 +70,9 @@ class _RecordedMemory(Memory):
         """As Memory."""
         self._script.append(f"timing {cycles}")
         super().set_latency(cycles)
+
+    def set_signed_pages(self, pages: range) -> None:
+        """As Memory."""
+        place = field_offset(DataWord, "signature") // 8
+        self._script.append(f"sign {pages.start} {len(pages)} {page_signature(0)} {place}")
+        super().set_signed_pages(pages)

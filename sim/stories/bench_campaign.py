@@ -67,7 +67,7 @@ class Campaign:
     folder: Path
     say: Say
     done: Callable[[Case], None]
-    builder: Callable[[IommuConfig], BuildResult] = build_unit
+    builder: Callable[[IommuConfig], BuildResult] = field(default_factory=lambda: build_unit)
     fresh: bool = False
     observed: dict[Case, dict[str, Any]] = field(default_factory=dict)
     errors: dict[Case, str] = field(default_factory=dict)

@@ -45,7 +45,7 @@ _DATA_PORT = 1                    # BenchTop's second memory port
 _REPEATS = 5                      # of a measurement that takes one batch
 _LONGEST_BATCH = 100_000
 _PERIOD = 100                     # cycles between two invalidations under DMA
-_BEFORE, _AFTER = 40, 120         # samples around a replacement
+_BEFORE, _AFTER = 10, 24         # samples around a replacement
 
 
 class _Doorbell:

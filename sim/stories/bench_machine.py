@@ -132,7 +132,7 @@ class BenchMachine:
         machine = cls(bench, domains, devices, latency)
         bench.memory.reset()
         bench.memory.set_latency(latency)
-        bench.memory.sign_pages(DATA_BASE >> PAGE_BITS, DATA_END >> PAGE_BITS)
+        bench.memory.set_signed_pages(range(DATA_BASE >> PAGE_BITS, DATA_END >> PAGE_BITS))
         await bench.reset(straps=STRAPS_DEFAULT, chunk_delay=0, queue_knobs=0, caches_off=caches_off)
         machine._write_tables()
         await machine._enable()

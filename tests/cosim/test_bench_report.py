@@ -93,7 +93,8 @@ def case(bench, **fields):
 
 
 def test_every_plot_is_drawn_as_a_picture_and_as_a_drawing(tmp_path):
-    results = [result("W3 random_4k", slots=slots, latency=latency, value=0.4, bound=0.5) for slots in (8, 16) for latency in (20, 100)]
+    results = [result("W3 random_4k", slots=slots, latency=latency, value=0.4, bound=0.5)
+               for slots in (8, 16) for latency in (20, 100)]
     samples = [[cycle, cycle] for cycle in range(0, 1000, 50)]
     observed = {
         case("replacement", option=0): {"samples": samples, "commit": 400, "end": 600, "verdicts": {"blocked": 0}},

@@ -2,7 +2,7 @@
 from typing import Any
 
 from hw.spec.bench import DataWord, HostRequest, page_signature
-from hw.spec.codec import encode, field_offset
+from hw.spec.codec import encode
 from sim.bench import Bench
 from sim.memory import Memory
 
@@ -73,6 +73,6 @@ class _RecordedMemory(Memory):
 
     def set_signed_pages(self, pages: range) -> None:
         """As Memory."""
-        place = field_offset(DataWord, "signature") // 8
+        place = (encode(DataWord, signature=1).bit_length() - 1) // 8
         self._script.append(f"sign {pages.start} {len(pages)} {page_signature(0)} {place}")
         super().set_signed_pages(pages)

@@ -10,7 +10,7 @@ RUN = @env -u VIRTUAL_ENV $(PDM) run
 export TABLES FILE CASE CONFIG
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check docs formal replay experiment fuzz verilog regress clean
+.PHONY: help env demo test check docs formal replay experiment fuzz bench verilog regress clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ fuzz: env ## random machines against the golden model: N=<images> SEED=<s>, or C
 
 verilog: env ## the unit as one Verilog file: CONFIG=small, default, large, name=value,... or a .toml file; build/verilog/<name>
 	$(RUN) verilog "$${CONFIG:-default}" $(ARGS)
+
+bench: env ## how fast it is, beside bounds and targets: QUICK=1 in a minute, FULL=1 in an hour; build/bench/report.json and plots
+	$(RUN) bench $(if $(QUICK),--quick) $(if $(FULL),--full) $(ARGS)
 
 regress: env ## check, every test with all its parameters, demo, the replay of every capture in tests/data, and random testing
 	$(RUN) regress

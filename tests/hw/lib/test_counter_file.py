@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from amaranth import ResetInserter, Signal
 
 from hw.lib.counter_file import CounterFile
 from tests.hw.iommu.bench import run
@@ -73,6 +74,23 @@ def test_a_counter_stands_still_at_its_largest_value():
 def test_a_counter_that_is_not_used_stands_at_zero():
     seen = counted([(1 << 8) - 1] * 60, counters=8, used={0, 7})
     assert [seen[index][-1][1] for index in range(8)] == [60, 0, 0, 0, 0, 0, 0, 60]
+
+
+def test_after_a_reset_it_begins_at_zero_whatever_the_memory_holds():
+    dut, reset = CounterFile(counters=5, counter_bits=8), Signal()
+
+    async def bench(ctx):
+        ctx.set(dut.strobes, -1)
+        await ctx.tick().repeat(40)
+        ctx.set(dut.strobes, 0)
+        ctx.set(reset, 1)
+        await ctx.tick().repeat(5)
+        ctx.set(reset, 0)
+        await ctx.tick().repeat(STAGES)
+        for _ in range(15):
+            assert ctx.get(dut.total) == 0
+            await ctx.tick()
+    run(ResetInserter(reset)(dut), bench)
 
 
 @pytest.mark.parametrize(("parameters", "message"), [

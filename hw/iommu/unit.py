@@ -65,7 +65,10 @@ _LAST = ("REQUEST", "REPLY", "FAULT", "RETIRE", "INVALIDATION_BEGIN", "INVALIDAT
 
 
 def unit_events(config):
-    """What each of the unit's event ports reports; events of one cycle are read in this order. A fill has as many ports as a line has entries."""
+    """What each of the unit's event ports reports; events of one cycle are read in this order.
+
+    A fill has as many ports as a line has entries.
+    """
     entries = config.entries_per_word
     return (*_FIRST, *["STRUCTURE_FILL"] * entries, *["IOTLB_FILL"] * entries, *_LAST)
 
@@ -278,7 +281,7 @@ class IommuUnit(wiring.Component):
             "context_reads": context_walker.memory_requests.valid & context_walker.memory_requests.ready,
             "walks": page_walker.counts.walks, "walks_joined": page_walker.counts.joined,
             "walks_again": page_walker.counts.again, "walk_reads": page_walker.counts.reads,
-            "prefetches": prefetcher.prefetches.valid & prefetcher.prefetches.ready, "prefetches_used": prefetcher.used,
+            "prefetches": page_walker.counts.prefetches, "prefetches_used": prefetcher.used,
             "prefetches_dropped": prefetcher.dropped | page_walker.counts.prefetches_dropped,
             "prewalks": page_walker.counts.prewalks,
             "fills": page_walker.fill.valid, "structure_fills": page_walker.counts.structure_fills,

@@ -22,6 +22,7 @@ __all__ = [
     "NotMapped",
     "OutOfPages",
     "PageInUse",
+    "PrewalkRefused",
     "QueueIsOn",
     "QueueTailRefused",
     "RegisterTimeout",
@@ -243,6 +244,18 @@ class UpdateRefused(DriverError):
 
     def __str__(self) -> str:
         return f"update of the entry at {self.entry_hpa:#x}: {self.reason}"
+
+
+@dataclass(eq=False)
+class PrewalkRefused(DriverError):
+    """A page that no device could translate under the context entry of a pre-walk."""
+
+    iova: int
+    entry: int
+
+    def __str__(self) -> str:
+        return (f"no device could translate {self.iova:#x} under context entry {self.entry:#034x}: the entry must be present, "
+                f"legal and of the multi-level type, and the address within its width and outside the interrupt window")
 
 
 @dataclass(eq=False)

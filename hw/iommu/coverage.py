@@ -3,12 +3,13 @@
 Expressions over hardware values. Source: VT-d 4.1, 6.5.1 (granularities), 6.2 (tags).
 """
 from amaranth import *
+from amaranth.utils import ceil_log2
 
 from hw.lib.match import equal_except, low_mask
 from hw.spec.invalidation import FUNCTION_MASKS, Granularity, InvalidationKind
 from hw.spec.tables import LEVEL_BITS
 
-__all__ = ["covers_source", "covers_context", "covers_translation"]
+__all__ = ["covers_context", "covers_region", "covers_source", "covers_structure", "covers_translation"]
 
 
 def covers_source(invalidation, *, source_id):
@@ -25,16 +26,31 @@ def covers_context(invalidation, *, source_id, domain_id):
         (invalidation.granularity == Granularity.GLOBAL) | (invalidation.domain_id == domain_id))
 
 
-def covers_translation(invalidation, *, domain_id, iova_page, page_size):
-    """An IOTLB invalidation that covers the page of `page_size` around the 4 KiB page `iova_page`.
+def covers_region(invalidation, *, domain_id, iova_page, region_bits):
+    """An IOTLB invalidation that covers anything of the 2**region_bits pages around the 4 KiB page `iova_page`.
 
-    `page_size` is a PageSize, in Python: a range and a page that are both powers of two overlap if their numbers agree
-    above the larger one, so that each size costs one comparison of fewer bits.
+    `region_bits` is a number, in Python: a range and a region that are both aligned powers of two overlap if their
+    numbers agree above the larger one, so that a region costs one comparison of so many bits fewer.
     """
-    below_page = LEVEL_BITS * page_size.value
     in_range = low_mask(invalidation.address_mask, len(invalidation.page))
-    overlapping = equal_except(invalidation.page[below_page:], iova_page[below_page:], in_range[below_page:])
+    overlapping = equal_except(invalidation.page[region_bits:], iova_page[region_bits:], in_range[region_bits:])
     return (invalidation.kind == InvalidationKind.IOTLB) & (
         (invalidation.granularity == Granularity.GLOBAL)
         | (invalidation.domain_id == domain_id)
         & ((invalidation.granularity == Granularity.DOMAIN_SELECTIVE) | overlapping))
+
+
+def covers_translation(invalidation, *, domain_id, iova_page, page_size, entries=1):
+    """An IOTLB invalidation that covers anything of a line of `entries` pages of `page_size` (a PageSize, in Python)."""
+    return covers_region(invalidation, domain_id=domain_id, iova_page=iova_page,
+                         region_bits=LEVEL_BITS * page_size.value + ceil_log2(entries))
+
+
+def covers_structure(invalidation, *, domain_id, iova_page, level, entries=1):
+    """An IOTLB invalidation that covers anything of a line of `entries` paging entries of `level`, none of them a leaf.
+
+    One that is page-selective and hints that leaves alone changed does not (IH, VT-d 6.5.1.2).
+    """
+    leaves_only = (invalidation.granularity == Granularity.SELECTIVE) & invalidation.hint
+    return ~leaves_only & covers_region(invalidation, domain_id=domain_id, iova_page=iova_page,
+                                        region_bits=LEVEL_BITS * (level - 1) + ceil_log2(entries))

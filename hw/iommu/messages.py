@@ -16,7 +16,8 @@ from hw.spec.faults import FaultReason
 from hw.spec.invalidation import Invalidation, QueueError, TranslationTableMode
 from hw.spec.tables import PageSize, TranslationType
 
-__all__ = ["Context", "Transaction", "WalkRequest", "Answer", "ContextFill", "IotlbFill", "FaultReport",
+__all__ = ["Context", "Transaction", "WalkRequest", "Answer", "ContextFill", "CachedEntry", "FaultReport",
+           "Touch", "iotlb_fill_layout", "structure_fill_layout",
            "UnitControl", "InvalidationStep", "Message", "CachesOff", "EventPort", "FillPort", "InvalidationPort",
            "QueuePort"]
 
@@ -67,15 +68,43 @@ class ContextFill(data.Struct):
     context: Context
 
 
-class IotlbFill(data.Struct):
-    """A translation to be cached; in caching mode also the lack of one, neither readable nor writable, always of 4 KiB."""
-    domain_id: 16
-    iova_page: 45                # IOVA[56:12]; low bits are ignored in superpages
-    page_size: PageSize          # never UNTRANSLATED
-    page: 40                     # HPA page number of the base
-    readable: 1                  # ANDed over all levels
+class CachedEntry(data.Struct):
+    """One paging entry as a cache keeps it: a translation, or a step of a walk."""
+    valid: 1                     # may be used; a walk decides otherwise
+    readable: 1                  # ANDed over its level and those above
     writable: 1
-    table_pointer: 40
+    page: 40                     # HPA page number: base of the page, or the table of the level below
+
+
+def iotlb_fill_layout(entries):
+    """A line for the IOTLB: the translations in one memory word, of `entries` neighbouring pages of one size.
+
+    In caching mode an entry may also say that its page is not present: valid, neither readable nor writable, of 4 KiB.
+    """
+    return data.StructLayout({
+        "domain_id": 16,
+        "iova_page": 45,         # IOVA[56:12] of any page of the line; the bits below the line are ignored
+        "page_size": PageSize,   # never UNTRANSLATED
+        "table_pointer": 40,     # of the walk
+        "entries": data.ArrayLayout(CachedEntry, entries),
+    })
+
+
+def structure_fill_layout(entries):
+    """A line for a paging-structure cache: the entries in one memory word of a table of `level`; leaves are not valid."""
+    return data.StructLayout({
+        "domain_id": 16,
+        "iova_page": 45,         # IOVA[56:12] of anything that the line covers
+        "level": 3,              # 2 to 5
+        "table_pointer": 40,     # of the walk
+        "entries": data.ArrayLayout(CachedEntry, entries),
+    })
+
+
+class Touch(data.Struct):
+    """A lookup whose context was cached and translates: what the prefetcher learns from."""
+    walk: WalkRequest            # the request, and how it would be walked
+    hit: 1                       # the IOTLB had it
 
 
 class FaultReport(data.Struct):

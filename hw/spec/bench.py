@@ -3,6 +3,7 @@
     0x0_0000  the unit's VT-d register window (hw.spec.registers)
     0x1_0000  update window: the update port, reachable from the host
     0x1_8000  monitor window: what the unit has counted, read only (hw.spec.monitor)
+    0x1_C000  pre-walk window: pages to be walked before they are asked for (hw.spec.prewalk)
     0x2_0000  traffic engine: control, device table, verdict counters
     0x4_0000  traffic engine: page list
 
@@ -10,7 +11,7 @@ Every register is 64 bits wide here, at 8-byte offsets, little-endian; 4-byte ac
 """
 from amaranth.lib import data, enum
 
-__all__ = ["HOST_ADDRESS_BITS", "UNIT_BASE", "UPDATE_BASE", "MONITOR_BASE", "TRAFFIC_BASE", "PAGE_LIST_BASE",
+__all__ = ["HOST_ADDRESS_BITS", "UNIT_BASE", "UPDATE_BASE", "MONITOR_BASE", "PREWALK_BASE", "TRAFFIC_BASE", "PAGE_LIST_BASE",
            "HostRequest", "HostReply",
            "UpdateOperation", "UpdateRequest", "UpdateReply", "UpdateRegister", "UpdateCommand", "UpdateStatus",
            "Phase", "Pattern", "TrafficRegister", "TrafficControl", "DeviceField", "DeviceConfig", "DeviceDomains",
@@ -22,6 +23,7 @@ HOST_ADDRESS_BITS = 20
 UNIT_BASE = 0x00000
 UPDATE_BASE = 0x10000
 MONITOR_BASE = 0x18000
+PREWALK_BASE = 0x1C000
 TRAFFIC_BASE = 0x20000
 PAGE_LIST_BASE = 0x40000
 

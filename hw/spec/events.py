@@ -6,7 +6,7 @@ nothing ever waits for it. The judge, the reports and the timeline picture read 
 from amaranth.lib import data, enum
 
 __all__ = ["EventKind", "Event", "WalkDetail", "ReplyDetail", "FillDetail", "ContextDetail", "DoneDetail",
-           "EVENT_DETAILS"]
+           "PrefetchCause", "StructureDetail", "WalkStart", "EVENT_DETAILS"]
 
 from hw.spec.dma import Access, Status
 from hw.spec.faults import FaultReason
@@ -23,9 +23,9 @@ class EventKind(enum.IntEnum, shape=5):
     CONTEXT_FETCH = 4        # a context fetch began [source_id tag]
     CONTEXT_RESULT = 5       # ... and ended [source_id tag domain_id hpa = table pointer; detail: ContextDetail]
     CONTEXT_FILL = 6         # put in the context cache [source_id domain_id hpa; detail: ContextDetail]
-    WALK = 7                 # a page walk began [source_id domain_id tag iova hpa = table pointer]
-    WALK_RESULT = 8          # ... and ended [same, hpa = table pointer; detail: WalkDetail]
-    IOTLB_FILL = 9           # put in the IOTLB [source_id domain_id iova = page base, hpa = page base; detail: FillDetail]
+    WALK = 7                 # a request waits for a page walk, its own or one under way [source_id domain_id tag iova hpa = table pointer; detail: WalkStart]
+    WALK_RESULT = 8          # ... and has its result [same, hpa = table pointer of the walk; detail: WalkDetail]
+    IOTLB_FILL = 9           # put in the IOTLB, one event for each entry of the line [domain_id iova = page base, hpa = page base; detail: FillDetail]
     MEMORY = 10              # the unit accessed memory [hpa tag = MemoryClient, client's tag; detail: MemoryOperation in bits 1:0]
     UPDATE = 11              # a store was answered; it took place at its MEMORY event [hpa tag = 1 if swapped; detail: desired]
     INVALIDATION_BEGIN = 12  # from here on it hides what it removes [domain_id source_id; detail: Invalidation]
@@ -39,6 +39,8 @@ class EventKind(enum.IntEnum, shape=5):
     QUEUE_ERROR = 20         # FSTS.IQE, ITE or ICE was set [source_id of the device; tag: QueueTrouble; detail: QueueError]
     REGISTER = 21            # the host accessed the register window [hpa = offset; tag: RegisterAccess; detail: data in bits 63:0]
     WAIT_ABANDONED = 22      # a wait that had been fetched will never complete (ITE) [detail: its first 16 bytes]
+    STRUCTURE_FILL = 23      # put in a paging-structure cache, one event for each entry of the line [domain_id iova = base of what the entry covers, hpa = table it points to; detail: StructureDetail]
+    PREFETCH = 24            # a walk that no request waits for began [domain_id iova hpa = table pointer; tag: PrefetchCause]
 
 
 class Event(data.Struct):
@@ -70,6 +72,17 @@ class ContextDetail(data.Struct):
     marked: 1             # an invalidation covered the fetch: answers its request, fills nothing
 
 
+class WalkStart(data.Struct):
+    """WALK.detail."""
+    joined: 1             # it waits for a walk that was under way
+
+
+class PrefetchCause(enum.IntEnum, shape=1):
+    """PREFETCH.tag."""
+    STREAM = 0            # a device reads on
+    HOST = 1              # the host asked for it (pre-walk)
+
+
 class WalkDetail(data.Struct):
     """WALK_RESULT.detail."""
     fault_reason: FaultReason
@@ -86,6 +99,14 @@ class FillDetail(data.Struct):
     set_index: 16
     way: 8
     table_pointer: 40
+
+
+class StructureDetail(data.Struct):
+    """STRUCTURE_FILL.detail."""
+    level: 3              # of the table that the entry stands in, 2 to 5
+    readable: 1           # ANDed over the entry's level and those above
+    writable: 1
+    table_pointer: 40     # of the walk
 
 
 class FaultDisposition(enum.IntEnum, shape=2):
@@ -146,6 +167,8 @@ class DoneDetail(data.Struct):
 
 EVENT_DETAILS = {
     EventKind.REPLY: ReplyDetail,
+    EventKind.WALK: WalkStart,
+    EventKind.STRUCTURE_FILL: StructureDetail,
     EventKind.CONTEXT_RESULT: ContextDetail,
     EventKind.CONTEXT_FILL: ContextDetail,
     EventKind.WALK_RESULT: WalkDetail,

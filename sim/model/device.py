@@ -4,7 +4,8 @@
 
     driver --> ModelTransport --> ModelDevice --+-- 0x0_0000 RegisterFile --> commands, InvalidationQueue --> StaleCaches
                                                 +-- 0x1_0000 UpdateWindow --> Memory
-                                                +-- 0x1_8000 monitor window: counters
+                                                +-- 0x1_8000 MonitorWindow: counters
+                                                +-- 0x1_C000 PrewalkWindow --> StaleCaches
                                                 +-- 0x2_0000 traffic engine: only its phase, cycle and storage
                      test --> dma() ------------+-- translate, or StaleCaches --> Result, fault records, messages
 
@@ -12,17 +13,19 @@ It promises results, not cycles: time passes by one cycle for each access, and b
 """
 from collections.abc import Callable
 
-from hw.spec.bench import MONITOR_BASE, TRAFFIC_BASE, UNIT_BASE, UPDATE_BASE, TrafficRegister
+from hw.spec.bench import MONITOR_BASE, PREWALK_BASE, TRAFFIC_BASE, UNIT_BASE, UPDATE_BASE, TrafficRegister
 from hw.spec.capabilities import STRAPS_DEFAULT
 from hw.spec.dma import Access, RequestKind, Status
 from hw.spec.events import MessageKind
-from hw.spec.invalidation import DescriptorType
-from hw.spec.monitor import DeviceTlbAnswer, MonitorRegister
+from hw.spec.invalidation import ABORT_MODE_DESCRIPTORS
+from hw.spec.monitor import DeviceTlbAnswer, MonitorRegister, descriptor_counter
 from hw.spec.registers import REGISTERS
 from sim.model.caches import InvalidationView
 from sim.model.commands import context_command, iotlb_command
-from sim.model.entries import limits
+from sim.model.entries import ContextView, limits
 from sim.model.memory import AccessError, Memory
+from sim.model.monitor_window import MonitorWindow
+from sim.model.prewalk_window import PrewalkWindow
 from sim.model.queue import InvalidationQueue
 from sim.model.register_file import Message, RegisterError, RegisterFile
 from sim.model.stale_caches import StaleCaches
@@ -32,7 +35,7 @@ from sim.model.update_window import UpdateWindow
 __all__ = ["ModelDevice"]
 
 _GCMD = REGISTERS["GCMD"]
-_DESCRIPTORS_END = MonitorRegister.DESCRIPTORS + 8 * DescriptorType.RESERVED_10.value
+_OURS = (UPDATE_BASE, MONITOR_BASE, PREWALK_BASE, TRAFFIC_BASE)
 
 
 class ModelDevice:
@@ -81,6 +84,8 @@ class ModelDevice:
         self._pending: list[tuple[int, Callable[[], None]]] = []
         self._root_table = self._table_mode = 0
         self._window = UpdateWindow(self.memory)
+        self._monitor = MonitorWindow(self._counted)
+        self._prewalk_window = PrewalkWindow(straps, self._prewalk)
         self._traffic: dict[int, int] = {}
 
     @property
@@ -107,8 +112,10 @@ class ModelDevice:
         place = self._wide(address, width)
         if address < MONITOR_BASE:
             return self._window.read(place)
+        if address < PREWALK_BASE:
+            return self._monitor.read(place)
         if address < TRAFFIC_BASE:
-            return self._monitor(place)
+            return self._prewalk_window.read(place)
         return self.cycle if place == TrafficRegister.CYCLE else self._traffic.get(place, 0)
 
     def write_register(self, address: int, width: int, value: int) -> None:
@@ -122,8 +129,10 @@ class ModelDevice:
         place = self._wide(address, width)
         if address < MONITOR_BASE:
             self._window.write(place, value, self.cycle)
+        elif address < PREWALK_BASE:
+            self._monitor.write(place, value)
         elif address < TRAFFIC_BASE:
-            raise RegisterError(f"the monitor window is read only: {address:#x}")
+            self._prewalk_window.write(place, value)
         else:
             self._traffic[place] = value
 
@@ -140,21 +149,22 @@ class ModelDevice:
     def _wide(self, address: int, width: int) -> int:
         if width != 8 or address % 8:
             raise RegisterError(f"only aligned accesses of 8 bytes at {address:#x}, not {width}")
-        return address - max(base for base in (UPDATE_BASE, MONITOR_BASE, TRAFFIC_BASE) if base <= address)
+        return address - max(base for base in _OURS if base <= address)
 
-    def _monitor(self, place: int) -> int:
+    def _counted(self) -> dict[int, int]:
         sent = [message.kind for message in self.messages]
-        counters: dict[int, int] = {
+        return {
             MonitorRegister.PROTOCOL_ERRORS: len(self.protocol_errors),
             MonitorRegister.FAULT_MESSAGES: sent.count(MessageKind.FAULT_EVENT),
             MonitorRegister.INVALIDATION_MESSAGES: sent.count(MessageKind.INVALIDATION_EVENT),
             MonitorRegister.WAITS_COMPLETED: self.queue.waits_completed,
             MonitorRegister.WAITS_ABANDONED: len(self.queue.waits_abandoned),
             MonitorRegister.REFUSED_MESSAGES: len(self.refused_messages),
-        }
-        if MonitorRegister.DESCRIPTORS <= place < _DESCRIPTORS_END:
-            return self.queue.executed[DescriptorType((place - MonitorRegister.DESCRIPTORS) // 8)]
-        return counters.get(place, 0)
+        } | {descriptor_counter(kind): self.queue.executed[kind] for kind in ABORT_MODE_DESCRIPTORS}
+
+    def _prewalk(self, context: ContextView, request: Request) -> None:
+        if self._stale:
+            self._stale.prewalk(self.memory, context, request)
 
     # --- commands ---
 

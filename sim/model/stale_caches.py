@@ -71,6 +71,12 @@ class StaleCaches:
             return blocked(context.fault_reason, steps, hidden=context.hidden)
         return self._hit(context, request) or self._miss(memory, context, request)
 
+    def prewalk(self, memory: Reader, context: ContextView, request: Request) -> None:
+        """Keep the translation of a page that nobody has asked for yet, if there is one."""
+        result = answer(memory, self._limit, context, request, [])
+        if result.status is Status.OK:
+            self._lines[context.domain_id, result.page_size.value, request.iova >> _page_bits(result.page_size)] = result
+
     def invalidate(self, invalidation: InvalidationView) -> None:
         """Drop what it covers."""
         if invalidation.kind == InvalidationKind.CONTEXT_CACHE.value:

@@ -357,15 +357,39 @@ def test_monitor_window_counts_what_the_unit_did():
     device.device_tlb_answer = DeviceTlbAnswer.TIME_OUT
     line.put(context_cache(), iotlb(), wait(interrupt=1), wait(1 << 52), device_tlb(), wait())
     line.ring()
-    counted = {register: device.read_register(MONITOR + register, WIDE) for register in MonitorRegister}
+    counted = {register: device.read_register(MONITOR + register, WIDE) for register in MonitorRegister
+               if register <= MonitorRegister.REFUSED_MESSAGES}
     assert counted == {
         MonitorRegister.PROTOCOL_ERRORS: 1, MonitorRegister.FAULT_MESSAGES: 1, MonitorRegister.INVALIDATION_MESSAGES: 1,
-        MonitorRegister.WAITS_COMPLETED: 2, MonitorRegister.WAITS_ABANDONED: 1, MonitorRegister.REFUSED_MESSAGES: 1,
-        MonitorRegister.DESCRIPTORS: 0}
+        MonitorRegister.WAITS_COMPLETED: 2, MonitorRegister.WAITS_ABANDONED: 1, MonitorRegister.REFUSED_MESSAGES: 1}
     by_type = [device.read_register(MONITOR + MonitorRegister.DESCRIPTORS + 8 * kind.value, WIDE) for kind in DESCRIPTOR_LAYOUTS]
     assert by_type == [1, 1, 1, 0, 2]
     with pytest.raises(RegisterError, match="read only"):
         device.write_register(MONITOR, WIDE, 0)
+    with pytest.raises(RegisterError, match="no counter at 0x40"):
+        device.read_register(MONITOR + MonitorRegister.DESCRIPTORS, WIDE)
+
+
+def test_monitor_window_counts_from_a_clear_on_and_not_while_it_is_stopped():
+    clear, stop = 1, 2
+    device, _, line = queue()
+
+    def waits():
+        return device.read_register(MONITOR + MonitorRegister.WAITS_COMPLETED, WIDE)
+
+    line.give(wait(), wait())
+    device.write_register(MONITOR + MonitorRegister.CONTROL, WIDE, clear)
+    assert (waits(), device.read_register(MONITOR + MonitorRegister.CONTROL, WIDE)) == (0, 0)
+    line.give(wait())
+    device.write_register(MONITOR + MonitorRegister.CONTROL, WIDE, stop)
+    line.give(wait(), wait())
+    assert (waits(), device.read_register(MONITOR + MonitorRegister.CONTROL, WIDE)) == (1, stop)
+    device.write_register(MONITOR + MonitorRegister.CONTROL, WIDE, 0)
+    line.give(wait())
+    assert waits() == 2
+    device.write_register(MONITOR + MonitorRegister.CONTROL, WIDE, clear | stop)
+    line.give(wait())
+    assert waits() == 0
 
 
 def test_queue_is_found_in_the_capabilities():

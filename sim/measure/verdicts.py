@@ -165,6 +165,11 @@ def _fault_storm(case: Case, observed: Observed) -> list[Result]:
                 target=_BESIDE_FAULTS)]
 
 
+def _prewalk_swap(case: Case, observed: Observed) -> list[Result]:
+    return [_result(case, "pre-walk misses_after_swap", observed["misses"], "requests", Better.LOWER, bound=0,
+                    target=0 if case.option else None, variant="walked before" if case.option else "not walked before")]
+
+
 def _fairness_access(case: Case, observed: Observed) -> list[Result]:
     return [_result(case, "fairness reads_writes", min(observed["counts"]), _PER_CYCLE, Better.HIGHER,
                     bound=bounds.fair_share(2), target=_SEVEN_KEEP * bounds.fair_share(2), variant="the lesser of the two")]
@@ -200,5 +205,6 @@ def _named(functions: Iterable[Callable[[Case, Observed], list[Result]]]) -> dic
 
 VERDICTS = _named((
     _hit_throughput, _hit_latency, _walks, _random_4k, _random_1g, _random_2m, _sequential_pages, _sequential_lines,
-    _victim, _queue_batches, _queue_under_dma, _fault_storm, _fairness_access, _fairness_device, _replacement, _sim_speed))
+    _victim, _queue_batches, _queue_under_dma, _fault_storm, _prewalk_swap, _fairness_access, _fairness_device,
+    _replacement, _sim_speed))
 """By the workload's name."""

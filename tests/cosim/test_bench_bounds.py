@@ -169,6 +169,12 @@ def test_w7_a_fault_is_recorded_or_the_overflow_says_so(recorded, overflowed, ba
     assert (others.value, others.met) == (pytest.approx(870 / 875), True)
 
 
+@pytest.mark.parametrize(("option", "misses", "target", "met"), [(1, 0, 0, True), (1, 1, 0, False), (0, 60, None, True)])
+def test_after_a_pre_walk_nothing_misses(option, misses, target, met):
+    found, = figures(case("prewalk_swap", option=option), {"misses": misses}).values()
+    assert found == (misses, 0, target, met)
+
+
 def test_fairness_is_the_share_of_the_lesser_and_what_the_seven_keep():
     access, = figures(case("fairness_access"), {"counts": [0.52, 0.47]}).values()
     assert access == (0.47, 0.5, pytest.approx(0.475), False)

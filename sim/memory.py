@@ -4,6 +4,9 @@ Works inside the simulator process, whose own symbols it uses (sim/sparse_memory
 """
 import ctypes
 
+from hw.spec.bench import DataWord, page_signature
+from hw.spec.codec import encode
+
 __all__ = ["PAGE_BYTES", "Memory"]
 
 PAGE_BYTES = 4096
@@ -15,6 +18,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "memory_fill_block": (None, (_U64, _U8, _U64)),
     "memory_set_timing": (None, (_U32, _U32, _U32, _U8, _U64)),
     "memory_set_limit": (None, (_U64,)),
+    "memory_set_signed_pages": (None, (_U64, _U64, _U64, _U32)),
     "memory_mark_error": (None, (_U64, _U8)),
     "memory_reset": (None, ()),
     "memory_limit": (_U64, ()),
@@ -23,10 +27,11 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "memory_in_flight": (_U64, (_U32,)),
 }
 _SPACE_BYTES = 1 << 52
+_SIGNATURE_AT = (encode(DataWord, signature=1).bit_length() - 1) // 8  # byte of a DataWord
 
 
 class Memory:
-    """A sparse space of 2**52 bytes. What was never written reads as zero.
+    """A sparse space of 2**52 bytes. What was never written reads as zero, except in signed pages.
 
     Parameters
     ----------
@@ -93,13 +98,27 @@ class Memory:
             raise ValueError(f"`length` must be between 0 and 2**52, not {length:#x}")
         self._call["memory_set_limit"](length)
 
+    def set_signed_pages(self, pages: range) -> None:
+        """Let these HPA pages (numbers, one range, step 1) be data pages that need no preparation; range(0): none.
+
+        A 16-byte word there that was never written reads as the untouched DataWord of its page. Only words that are
+        written take space, so that a random walk may write all over a hundred gigabytes. Set it first: a page that was
+        written before keeps what it holds, and one written under an earlier range stays signed.
+        """
+        if pages.step != 1:
+            raise ValueError(f"`pages` must have a step of 1, not {pages.step}")
+        if pages:
+            _check_block(pages.start * PAGE_BYTES, len(pages) * PAGE_BYTES)
+        self._call["memory_set_signed_pages"](pages.start if pages else 0, len(pages), page_signature(0),
+                                              _SIGNATURE_AT)
+
     def mark_error(self, hpa: int, *, bad: bool = True) -> None:
         """From now on the ports answer every access to the page of `hpa` with an error, or not any more."""
         _check_block(hpa, 1)
         self._call["memory_mark_error"](hpa // PAGE_BYTES, bad)
 
     def reset(self) -> None:
-        """Forget contents, limit, bad pages and timing. Requests in flight are still answered."""
+        """Forget contents, signed pages, limit, bad pages and timing. Requests in flight are still answered."""
         self._call["memory_reset"]()
 
     @property
@@ -109,7 +128,7 @@ class Memory:
 
     @property
     def pages(self) -> int:
-        """Pages that were written."""
+        """Pages that were written, except for signed ones of which only a part was."""
         return int(self._call["memory_pages"]())
 
     def accepted(self, port: int) -> int:

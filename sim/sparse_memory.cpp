@@ -2,6 +2,9 @@
 //
 // An access takes effect whole in the cycle in which its request is accepted; its reply waits here until it is due.
 // The second half is the face for Python (sim/memory.py): the same memory, without a port and without time.
+//
+// Pages are kept whole from their first write on, except for signed ones: of these, gigabytes are visited at random, so
+// only the words that were written are kept, until a page is written whole.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -20,6 +23,15 @@ constexpr unsigned kWordBytes = 64;  // the widest reply; a narrow port's is the
 constexpr uint64_t kSpaceBytes = uint64_t{1} << 52;
 
 using Page = std::array<uint8_t, kPageBytes>;
+using Quantum = std::array<uint8_t, kQuantumBytes>;
+
+// Pages [first, first + count): a quantum there that was never written is zero but for `base | page` at `offset`.
+struct Signed {
+    uint64_t first = 0;
+    uint64_t count = 0;
+    uint64_t base = 0;
+    uint32_t offset = 0;
+};
 
 struct Reply {
     uint64_t due;
@@ -44,6 +56,8 @@ struct Timing {
 };
 
 std::unordered_map<uint64_t, std::unique_ptr<Page>> pages;
+std::unordered_map<uint64_t, Quantum> signed_quanta;  // written ones, by hpa / kQuantumBytes, of pages not in `pages`
+Signed signed_pages;
 std::unordered_set<uint64_t> bad_pages;
 std::vector<Port> ports;
 Timing timing;
@@ -60,27 +74,61 @@ Page& make(uint64_t number) {
     return *page;
 }
 
-void read_block(uint64_t hpa, uint8_t* data, uint64_t length) {
+bool is_signed(uint64_t number) { return number - signed_pages.first < signed_pages.count; }
+
+Quantum signature_of(uint64_t number) {
+    Quantum quantum{};
+    const uint64_t signature = signed_pages.base | number;
+    std::memcpy(quantum.data() + signed_pages.offset, &signature, sizeof signature);
+    return quantum;
+}
+
+// A quantum of a signed page that is not kept whole.
+Quantum signed_quantum(uint64_t index) {
+    const auto found = signed_quanta.find(index);
+    return found == signed_quanta.end() ? signature_of(index * kQuantumBytes / kPageBytes) : found->second;
+}
+
+// The quantum to write to, within whatever keeps it.
+uint8_t* writable(uint64_t index) {
+    const uint64_t number = index * kQuantumBytes / kPageBytes;
+    if (is_signed(number) && !find(number))
+        return signed_quanta.try_emplace(index, signature_of(number)).first->second.data();
+    return make(number).data() + index * kQuantumBytes % kPageBytes;
+}
+
+// Call `act(part of data, hpa, size)` for each part of a block that lies within one unit of `unit` bytes.
+template <typename Byte, typename Act>
+void in_parts(uint64_t unit, uint64_t hpa, Byte* data, uint64_t length, Act act) {
     while (length) {
-        const uint64_t offset = hpa % kPageBytes;
-        const uint64_t size = std::min(length, kPageBytes - offset);
-        if (const Page* page = find(hpa / kPageBytes)) std::memcpy(data, page->data() + offset, size);
-        else std::memset(data, 0, size);
+        const uint64_t size = std::min(length, unit - hpa % unit);
+        act(data, hpa, size);
         hpa += size;
         data += size;
         length -= size;
     }
 }
 
+void read_block(uint64_t hpa, uint8_t* data, uint64_t length) {
+    in_parts(kPageBytes, hpa, data, length, [](uint8_t* data, uint64_t hpa, uint64_t size) {
+        const uint64_t number = hpa / kPageBytes;
+        if (const Page* page = find(number)) std::memcpy(data, page->data() + hpa % kPageBytes, size);
+        else if (!is_signed(number)) std::memset(data, 0, size);
+        else in_parts(kQuantumBytes, hpa, data, size, [](uint8_t* data, uint64_t hpa, uint64_t size) {
+            std::memcpy(data, signed_quantum(hpa / kQuantumBytes).data() + hpa % kQuantumBytes, size);
+        });
+    });
+}
+
 void write_block(uint64_t hpa, const uint8_t* data, uint64_t length) {
-    while (length) {
-        const uint64_t offset = hpa % kPageBytes;
-        const uint64_t size = std::min(length, kPageBytes - offset);
-        std::memcpy(make(hpa / kPageBytes).data() + offset, data, size);
-        hpa += size;
-        data += size;
-        length -= size;
-    }
+    in_parts(kPageBytes, hpa, data, length, [](const uint8_t* data, uint64_t hpa, uint64_t size) {
+        const uint64_t number = hpa / kPageBytes;
+        if (size == kPageBytes || find(number) || !is_signed(number))
+            std::memcpy(make(number).data() + hpa % kPageBytes, data, size);
+        else in_parts(kQuantumBytes, hpa, data, size, [](const uint8_t* data, uint64_t hpa, uint64_t size) {
+            std::memcpy(writable(hpa / kQuantumBytes) + hpa % kQuantumBytes, data, size);
+        });
+    });
 }
 
 Port& port_of(int number) {
@@ -136,9 +184,8 @@ void sparse_memory_read(int number, uint64_t cycle, int tag, uint64_t hpa, unsig
 void sparse_memory_write(int number, uint64_t cycle, int tag, uint64_t hpa, unsigned char wide, const uint32_t* data,
                          int mask) {
     if (!accept(number, cycle, tag, hpa, wide)) return;
-    const uint64_t quantum = hpa / kQuantumBytes * kQuantumBytes;
     const auto* bytes = reinterpret_cast<const uint8_t*>(data);
-    uint8_t* target = make(quantum / kPageBytes).data() + quantum % kPageBytes;
+    uint8_t* target = writable(hpa / kQuantumBytes);
     for (unsigned byte = 0; byte < kQuantumBytes; ++byte)
         if (mask >> byte & 1) target[byte] = bytes[byte];
 }
@@ -196,14 +243,32 @@ void memory_set_timing(uint32_t latency, uint32_t jitter, uint32_t interval, uns
 
 void memory_set_limit(uint64_t bytes) { limit = bytes; }
 
+// What was written stays; a page of which something was written under the range before stays signed.
+void memory_set_signed_pages(uint64_t first, uint64_t count, uint64_t base, uint32_t offset) {
+    for (const auto& [index, quantum] : signed_quanta) {
+        const uint64_t number = index * kQuantumBytes / kPageBytes;
+        if (!find(number)) {
+            Page& page = make(number);
+            const Quantum signature = signature_of(number);
+            for (uint64_t place = 0; place < kPageBytes; place += kQuantumBytes)
+                std::memcpy(page.data() + place, signature.data(), kQuantumBytes);
+        }
+        std::memcpy(make(number).data() + index * kQuantumBytes % kPageBytes, quantum.data(), kQuantumBytes);
+    }
+    signed_quanta.clear();
+    signed_pages = {first, count, base, offset};
+}
+
 void memory_mark_error(uint64_t page, unsigned char bad) {
     if (bad) bad_pages.insert(page);
     else bad_pages.erase(page);
 }
 
-// Contents, limit, bad pages and timing as at the beginning; replies in flight stay, their requesters wait for them.
+// Contents, signed pages, limit, bad pages and timing as at the beginning; replies in flight stay, their requesters wait for them.
 void memory_reset() {
     pages.clear();
+    signed_quanta.clear();
+    signed_pages = Signed{};
     bad_pages.clear();
     limit = kSpaceBytes;
     timing = Timing{};

@@ -16,7 +16,7 @@ def tables_of(results: Sequence[Result]) -> list[Table]:
     for result in results:
         if result.workload not in tables:
             tables[result.workload] = table = Table(title=result.workload, title_justify="left")
-            for heading in ("figure", "of"):
+            for heading in ("figure", "which"):
                 table.add_column(heading)
             for heading in _COLUMNS:
                 table.add_column(heading, justify="right", no_wrap=True)

@@ -1,8 +1,8 @@
 """From what was observed to figures: one function for each workload. Formulas of the bounds: sim.measure.bounds.
 
 A miss is told from a hit by its latency: a request that waits for memory takes at least `latency` cycles, and one that
-does not stays far below. Requests that join a walk under way may fall on either side; counted as hits they make a bound
-stricter, never laxer.
+does not stays far below. What joins a walk under way may be shorter, which makes a bound stricter; a hit that is held up
+for so long behind misses counts as one of them, which makes it laxer.
 """
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

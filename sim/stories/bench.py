@@ -76,7 +76,7 @@ def _judge(console: Console, results: list[Result], campaign: Campaign) -> None:
         console.print(f"not measured: {case.label}: {error}", style="red", markup=False, soft_wrap=True)
     short = missed(results)
     for result in short:
-        console.print(f"missed: {result.name} {result.variant} at L = {result.latency}, {result.word_bits} bits, "
+        console.print(f"missed: {f'{result.name} {result.variant}'.strip()} at L = {result.latency}, {result.word_bits} bits, "
                       f"{result.slots} slots: {result.value:.4g}, target {result.target:.4g} {result.unit}\n    {result.command}",
                       style="red", markup=False, soft_wrap=True)
     if short or campaign.errors or not results:

@@ -147,8 +147,7 @@ def test_w6_is_asked_for_at_the_latency_of_the_contract(latency, target):
     observed = {"page_busy": [200, 251], "page_idle": [249, 200], "domain_busy": [5000]}
     busy, idle, domains = figures(case("queue_batches", latency=latency), observed).values()
     assert busy == (251, latency + 66, target, target is None)
-    assert idle[0] == 249
-    assert idle[3]
+    assert idle == (249, latency + 66, target, True)
     assert domains[2:] == (None, True)
 
 

@@ -16,12 +16,18 @@ TOP = 1 << 52
 
 
 @pytest.fixture(scope="module")
-def memory(tmp_path_factory):
-    """The memory without a simulator around it."""
+def library(tmp_path_factory):
+    """The memory without a simulator around it, as C++."""
     library = tmp_path_factory.mktemp("memory") / "memory.so"
     subprocess.run(["g++", "-O1", "-shared", "-fPIC", "-std=c++20", "-o", library, ROOT / "sim" / "sparse_memory.cpp"],
                    check=True)
-    return Memory(ctypes.CDLL(os.fspath(library)))
+    return ctypes.CDLL(os.fspath(library))
+
+
+@pytest.fixture(scope="module")
+def memory(library):
+    """The same as Python."""
+    return Memory(library)
 
 
 # --- as bytes ----------------------------------------------------------------------------------------------------------
@@ -61,7 +67,97 @@ def test_two_megabytes_load_at_once(memory):
     assert memory.read(0x10_0000_0000, len(data)) == data
 
 
+def test_the_tables_of_300_000_pages_load_in_a_moment(memory):
+    memory.reset()
+    data = os.urandom(8 * 300_000)
+    started = time.perf_counter()
+    for offset in range(0, len(data), PAGE_BYTES):  # as the driver does: page by page, wherever they are
+        memory.write(0x10_0000_0000 + 7 * offset, data[offset:offset + PAGE_BYTES])
+    assert time.perf_counter() - started < 1
+
+
+def test_what_was_never_written_in_signed_pages_is_the_data_word_of_its_page(memory):
+    memory.reset()
+    memory.set_signed_pages(range(0x4000, 0x4000 + (1 << 22)))
+    for page, signed in ((0x3FFF, False), (0x4000, True), (0x12_3456, True), (0x40_3FFF, True), (0x40_4000, False)):
+        word = (bytes(8) + (0x516E << 48 | page).to_bytes(8, "little")) if signed else bytes(16)
+        assert memory.read(page * PAGE_BYTES, PAGE_BYTES) == word * 256
+    assert memory.pages == 0
+
+
+def test_writes_to_signed_pages_change_what_they_cover_and_cost_no_page_until_it_is_whole(memory):
+    memory.reset()
+    memory.set_signed_pages(range(0x10, 0x20))
+    word = bytes(8) + (0x516E << 48 | 0x11).to_bytes(8, "little")
+    page = bytearray(word * 256)
+    for offset, data in ((3, b"abc"), (0x20, bytes(range(48))), (0xFF8, b"12345678")):
+        memory.write(0x11_000 + offset, data)
+        page[offset:offset + len(data)] = data
+    assert memory.read(0x11_000, PAGE_BYTES) == page
+    assert memory.pages == 0
+    memory.fill(0x11_000, PAGE_BYTES, 0xDB)
+    memory.write(0x11_010, b"x")
+    assert memory.read(0x11_000, 0x20) == b"\xDB" * 0x10 + b"x" + b"\xDB" * 0xF
+    assert memory.pages == 1
+
+
+def test_the_ports_write_to_signed_pages_as_to_any_other(memory, library):
+    memory.reset()
+    memory.set_signed_pages(range(0x10, 0x20))
+    signature = (0x516E << 48 | 0x11).to_bytes(8, "little")
+    at = [ctypes.c_int(0), ctypes.c_uint64(1), ctypes.c_int(0), ctypes.c_uint64(0x11_018), ctypes.c_ubyte(0)]
+    stamp = b"stamped." + bytes(8)
+    library.sparse_memory_begin(0)
+    library.sparse_memory_write(*at, stamp, 0x00FF)
+    assert memory.read(0x11_000, 0x30) == bytes(8) + signature + b"stamped." + signature + bytes(8) + signature
+    library.sparse_memory_compare_exchange(*at, stamp, b"never here......")
+    library.sparse_memory_compare_exchange(*at, stamp[:8] + signature, b"exchanged.......")
+    assert memory.read(0x11_010, 0x20) == b"exchanged......." + bytes(8) + signature
+    assert memory.pages == 0
+    replies = []
+    for _ in range(3):
+        data = ctypes.create_string_buffer(64)
+        assert library.sparse_memory_reply(0, ctypes.c_uint64(9), ctypes.byref(ctypes.c_int()),
+                                           ctypes.byref(ctypes.c_ubyte()), data) & 0xFF
+        replies.append(data.raw[:16])
+    assert replies == [bytes(8) + signature, b"stamped." + signature, b"stamped." + signature]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4 * PAGE_BYTES - 300), st.binary(min_size=1, max_size=300)), max_size=10))
+def test_blocks_read_back_as_written_across_signed_pages_and_others(memory, writes):
+    memory.reset()
+    base = 0x7_0000
+    memory.set_signed_pages(range(0x71, 0x73))
+    expected = bytearray(4 * PAGE_BYTES)
+    for page in (1, 2):
+        word = bytes(8) + (0x516E << 48 | 0x70 + page).to_bytes(8, "little")
+        expected[page * PAGE_BYTES:(page + 1) * PAGE_BYTES] = word * 256
+    for offset, data in writes:
+        memory.write(base + offset, data)
+        expected[offset:offset + len(data)] = data
+        assert memory.read(base + offset, len(data)) == data
+    assert memory.read(base, len(expected)) == expected
+
+
+def test_another_range_of_signed_pages_leaves_what_was_written(memory):
+    memory.reset()
+    memory.write(0x20_000, b"before")
+    memory.set_signed_pages(range(0x10, 0x30))
+    assert memory.read(0x20_000, 0x20) == b"before" + bytes(0x1A)
+    memory.write(0x11_000, b"during")
+    during = memory.read(0x11_000, PAGE_BYTES)
+    memory.set_signed_pages(range(0))
+    assert memory.read(0x11_000, PAGE_BYTES) == during
+    assert memory.read(0x12_000, 0x20) == bytes(0x20)
+    memory.set_signed_pages(range(0x10, 0x30))
+    memory.reset()
+    assert memory.read(0x11_000, 0x20) == bytes(0x20)
+
+
 @pytest.mark.parametrize(("call", "objection"), [
+    (lambda memory: memory.set_signed_pages(range(0, 8, 2)), "`pages` must have a step of 1, not 2"),
+    (lambda memory: memory.set_signed_pages(range(1 << 40, (1 << 40) + 1)), "not within"),
+    (lambda memory: memory.set_signed_pages(range(-1, 1)), "not within"),
     (lambda memory: memory.read(TOP - 8, 16), "not within"),
     (lambda memory: memory.write(-1, b"x"), "not within"),
     (lambda memory: memory.fill(0, 1, 256), "`byte` must be between 0 and 255, not 256"),

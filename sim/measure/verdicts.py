@@ -1,8 +1,6 @@
 """From what was observed to figures: one function for each workload. Formulas of the bounds: sim.measure.bounds.
 
-A miss is told from a hit by its latency: a request that waits for memory takes at least `latency` cycles, and one that
-does not stays far below. What joins a walk under way may be shorter, which makes a bound stricter; a hit that is held up
-for so long behind misses counts as one of them, which makes it laxer.
+A miss is a request that the IOTLB could not answer, as the unit counts them; one that joins a walk under way is a miss, too.
 """
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +9,7 @@ from sim.measure import bounds
 from sim.measure.case import Case
 from sim.measure.result import Better, Result
 
-__all__ = ["VERDICTS", "latency_at", "results_of", "share_of_misses"]
+__all__ = ["VERDICTS", "latency_at", "results_of"]
 
 Observed = Mapping[str, Any]
 
@@ -42,12 +40,6 @@ def latency_at(histogram: Sequence[int], percent: float) -> int:
         if count and seen >= wanted:
             return latency
     raise ValueError("an empty histogram has no percentiles")
-
-
-def share_of_misses(histogram: Sequence[int], latency: int) -> float:
-    """Requests that waited for memory, of all."""
-    total = sum(histogram)
-    return sum(histogram[latency:]) / total if total else 0.0
 
 
 def _rate(window: Observed) -> float:
@@ -89,7 +81,7 @@ def _walks(case: Case, observed: Observed) -> list[Result]:
 
 
 def _random(case: Case, observed: Observed, name: str, second_read: float) -> list[Result]:
-    misses = share_of_misses(observed["histogram"], case.latency)
+    misses = observed["misses"]
     bound = bounds.missing_rate(case.latency, case.slots, misses, second_read)
     count = misses * observed["requests"]
     reads = 1 + second_read
@@ -126,7 +118,7 @@ def _sequential_lines(case: Case, observed: Observed) -> list[Result]:
 
 def _victim(case: Case, observed: Observed) -> list[Result]:
     everybody = observed["all"]
-    misses = share_of_misses(everybody["histogram"], case.latency)
+    misses = everybody["misses"]
     bound = bounds.victim_cycles(case.latency, case.slots, misses)
     calm = misses * (case.latency + bounds.SLOT_OVERHEAD) <= _W5_SHARE_OF_SLOTS * case.slots
     variant = f"p = {case.option} %"
@@ -165,6 +157,11 @@ def _fault_storm(case: Case, observed: Observed) -> list[Result]:
                 target=_BESIDE_FAULTS)]
 
 
+def _prewalk_swap(case: Case, observed: Observed) -> list[Result]:
+    return [_result(case, "pre-walk misses_after_swap", observed["misses"], "requests", Better.LOWER, bound=0,
+                    target=0 if case.option else None, variant="walked before" if case.option else "not walked before")]
+
+
 def _fairness_access(case: Case, observed: Observed) -> list[Result]:
     return [_result(case, "fairness reads_writes", min(observed["counts"]), _PER_CYCLE, Better.HIGHER,
                     bound=bounds.fair_share(2), target=_SEVEN_KEEP * bounds.fair_share(2), variant="the lesser of the two")]
@@ -200,5 +197,6 @@ def _named(functions: Iterable[Callable[[Case, Observed], list[Result]]]) -> dic
 
 VERDICTS = _named((
     _hit_throughput, _hit_latency, _walks, _random_4k, _random_1g, _random_2m, _sequential_pages, _sequential_lines,
-    _victim, _queue_batches, _queue_under_dma, _fault_storm, _fairness_access, _fairness_device, _replacement, _sim_speed))
+    _victim, _queue_batches, _queue_under_dma, _fault_storm, _prewalk_swap, _fairness_access, _fairness_device,
+    _replacement, _sim_speed))
 """By the workload's name."""

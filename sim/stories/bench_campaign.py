@@ -29,6 +29,7 @@ _PROCESSES = 2
 _ALONE = "sim_speed"             # measures wall time: nothing else may run
 _SECONDS_PER_CASE = 600.0
 _SOURCES = ("sim/stories/bench_machine.py", "sim/stories/bench_workloads.py", "sim/stories/bench_commands.py",
+            "sim/stories/bench_prewalk.py",
             "sim/measure/page_tables.py", "sim/measure/bounds.py", "sim/measure/bare_loop.cpp", "sw/traffic.py")
 
 Say = Callable[[str], None]

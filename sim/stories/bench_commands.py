@@ -19,6 +19,7 @@ from sim.measure.case import Case
 from sim.measure.page_tables import Region
 from sim.measure.recorded_bench import RecordedBench
 from sim.stories.bench_machine import DATA_BASE, BenchDevice, BenchDomain, BenchMachine, Span
+from sim.stories.bench_prewalk import prewalk_swap
 from sim.stories.bench_workloads import (
     BASE,
     FIRST_SOURCE_ID,
@@ -243,5 +244,6 @@ def _named(*functions: Any) -> dict[str, Workload]:
     return {function.__name__: function for function in functions}
 
 
-ALL_WORKLOADS: dict[str, Workload] = WORKLOADS | _named(queue_batches, queue_under_dma, fault_storm, replacement, sim_speed)
+ALL_WORKLOADS: dict[str, Workload] = WORKLOADS | _named(
+    queue_batches, queue_under_dma, fault_storm, prewalk_swap, replacement, sim_speed)
 """Every workload by name. W8 and W9 are swept by their own command."""

@@ -1,7 +1,7 @@
 """The machine that is measured: tables, devices and traffic, and windows of time in which things are counted.
 
-What is counted is counted outside the unit: DMAs and their latencies by the traffic engine, reads by the memory. Python
-sleeps in between, so the machine runs as fast as the simulator can.
+DMAs and their latencies are counted by the traffic engine, reads by the memory, both outside the unit; misses by the unit's
+own counters. Python sleeps in between, so the machine runs as fast as the simulator can.
 """
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from hw.iommu.messages import CachesOff
 from hw.spec.bench import Counter, Pattern
 from hw.spec.capabilities import STRAPS_DEFAULT
 from hw.spec.codec import encode
+from hw.spec.monitor import MonitorRegister
 from hw.spec.tables import (
     ENTRY_BYTES,
     PAGE_BITS,
@@ -25,6 +26,7 @@ from sim.transport import CosimTransport
 from sw.intervals import Permission
 from sw.invalidation_queue import QueuedInvalidation
 from sw.memory import PageAllocator
+from sw.performance import PerformanceCounters
 from sw.registers import RegisterFile
 from sw.traffic import TrafficEngine, TrafficPage
 
@@ -83,18 +85,21 @@ class Window:
     -------
     cycles, requests, reads
         Time, DMAs done, reads of table memory.
-    histogram
-        DMAs by latency, if it was watched.
+    histogram, misses
+        DMAs by latency, and the share of requests that the IOTLB could not answer, if somebody was watched. The share is that
+        of all devices.
     """
 
     cycles: int
     requests: int
     reads: int
     histogram: list[int] = field(default_factory=list)
+    misses: float = 0.0
 
     def as_observed(self) -> dict[str, Any]:
         """For JSON."""
-        return {"cycles": self.cycles, "requests": self.requests, "reads": self.reads, "histogram": self.histogram}
+        return {"cycles": self.cycles, "requests": self.requests, "reads": self.reads, "histogram": self.histogram,
+                "misses": self.misses}
 
 
 class BenchMachine:
@@ -102,7 +107,7 @@ class BenchMachine:
 
     Members
     -------
-    bench, transport, engine, registers, queue
+    bench, transport, engine, registers, queue, counters
         The simulated machine, and the driver's ways to its parts.
     allocator
         Of memory that no table uses.
@@ -121,6 +126,7 @@ class BenchMachine:
         self.tops: dict[int, int] = {}
         self.transport = CosimTransport(bench)
         self.engine = TrafficEngine(self.transport)
+        self.counters = PerformanceCounters(self.transport)
         self.allocator = PageAllocator(self.transport, base=ARENA_BASE, size=ARENA_BYTES)
         self.registers: RegisterFile
         self.queue: QueuedInvalidation
@@ -193,11 +199,15 @@ class BenchMachine:
         """
         if watch is not None:
             await self.engine.watch_latency(None if watch == ALL else watch)
+            await self.counters.clear()
         total, reads, begin = await self.engine.total(), self.reads, self.bench.cycle
         await self.bench.pause(cycles)
         done, read, end = await self.engine.total(), self.reads, self.bench.cycle
-        histogram = [] if watch is None else await self.engine.latency_histogram()
-        return Window(end - begin, done - total, read - reads, histogram)
+        if watch is None:
+            return Window(end - begin, done - total, read - reads)
+        counts = await self.counters.read()
+        misses = counts[MonitorRegister.WALK_REQUESTS] / max(counts[MonitorRegister.REQUESTS], 1)
+        return Window(end - begin, done - total, read - reads, await self.engine.latency_histogram(), misses)
 
     async def one_dma(self, index: int = 0) -> Window:
         """Let one device make exactly one DMA, and wait for it; no other device is enabled."""

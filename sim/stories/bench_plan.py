@@ -19,8 +19,8 @@ TAGS = (16, 64)                       # of the thrashing device
 _WALK_RATE = ("random_4k", "sequential_pages")    # whose figures depend on the walk slots above all
 _ONCE = ("replacement", "sim_speed")              # at one setting
 BENCHES = ("hit_throughput", "hit_latency", "walks", "random_4k", "random_1g", "random_2m", "sequential_pages",
-           "sequential_lines", "victim", "queue_batches", "queue_under_dma", "fault_storm", "fairness_access",
-           "fairness_device", *_ONCE)
+           "sequential_lines", "victim", "queue_batches", "queue_under_dma", "fault_storm", "prewalk_swap",
+           "fairness_access", "fairness_device", *_ONCE)
 """By name, in the order of the table. W8 and W9 sweep offsets and phases: they are commands of their own."""
 
 _QUICK_REQUESTS, _REQUESTS = 2_000, 10_000
@@ -45,8 +45,8 @@ def plan(mode: Mode, *, benches: Collection[str] = (), latencies: Collection[int
     """
     if unknown := set(benches) - set(BENCHES):
         raise ValueError(f"no such bench: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
-    if wrong := [latency for latency in latencies if latency < 4]:
-        raise ValueError(f"a latency must be at least 4 cycles, or misses cannot be told from hits: {wrong}")
+    if wrong := [latency for latency in latencies if latency < 1]:
+        raise ValueError(f"a latency must be at least one cycle: {wrong}")
     found: dict[str, Case] = {}
     for seed in seeds:
         for bench in benches or BENCHES:
@@ -71,7 +71,7 @@ def _of_bench(mode: Mode, bench: str, latencies: Collection[int], slots: Collect
                     yield from (base.changed(option=percent) for percent in (PERCENTAGES[::3] if quick else PERCENTAGES))
                 elif bench == "fairness_device":
                     yield from (base.changed(option=tags) for tags in TAGS)
-                elif bench == "replacement":
+                elif bench in ("replacement", "prewalk_swap"):
                     yield from (base.changed(option=option) for option in (0, 1))
                 else:
                     yield base

@@ -4,7 +4,7 @@ import pytest
 from sim.measure import bounds
 from sim.measure.case import Case, Sizes
 from sim.measure.result import Better
-from sim.measure.verdicts import VERDICTS, latency_at, results_of, share_of_misses
+from sim.measure.verdicts import VERDICTS, latency_at, results_of
 from sim.stories.bench_plan import BENCHES
 
 
@@ -12,11 +12,11 @@ def case(bench, latency=20, word_bits=128, slots=16, **fields):
     return Case(bench=bench, latency=latency, word_bits=word_bits, slots=slots, **fields)
 
 
-def window(cycles=1000, requests=1000, reads=0, **histogram):
+def window(cycles=1000, requests=1000, reads=0, misses=0.0, **histogram):
     bins = [0] * 600
     for latency, count in histogram.items():
         bins[int(latency.removeprefix("at_"))] = count
-    return {"cycles": cycles, "requests": requests, "reads": reads, "histogram": bins}
+    return {"cycles": cycles, "requests": requests, "reads": reads, "histogram": bins, "misses": misses}
 
 
 def figures(subject, observed):
@@ -80,11 +80,6 @@ def test_a_percentile_is_the_latency_that_so_many_do_not_exceed():
     assert [latency_at(histogram, percent) for percent in (1, 98, 98.5, 99, 99.5, 100)] == [3, 3, 5, 5, 8, 8]
 
 
-def test_what_waits_for_memory_is_a_miss():
-    assert share_of_misses([0, 0, 0, 70, 5, *[0] * 15, 10, *[0] * 7, 15], 20) == 0.25
-    assert share_of_misses([], 20) == 0
-
-
 # --- from observations to figures ---
 
 def test_every_bench_has_a_verdict():
@@ -112,17 +107,17 @@ def test_w2_counts_the_reads():
 
 def test_w3_is_held_against_the_misses_that_there_were():
     """Half of the requests miss at L = 20 and 8 slots: 8 / 14 a cycle, of which 0.95 must be reached."""
-    observed = window(10_000, 5_500, reads=2_800, at_3=2_750, at_27=2_750)
+    observed = window(10_000, 5_500, reads=2_800, misses=0.5)
     rate, reads = figures(case("random_4k", slots=8), observed).values()
     assert rate == (0.55, pytest.approx(8 / 14), pytest.approx(0.95 * 8 / 14), True)
     assert reads == (pytest.approx(2_800 / 2_750), 1, 1.05, True)
-    assert not results_of(case("random_4k", slots=8), window(10_000, 5_400, reads=0, at_3=2_700, at_27=2_700))[0].met
+    assert not results_of(case("random_4k", slots=8), window(10_000, 5_400, reads=0, misses=0.5))[0].met
 
 
 def test_w3_over_a_gigabyte_needs_a_second_read_where_the_table_is_not_cached(monkeypatch):
     """128 of 512 tables are cached: three of four misses read twice."""
     monkeypatch.setattr(Case, "sizes", Sizes(2, 512, 32, 128, 32))
-    rate, reads = figures(case("random_1g"), window(10_000, 3_600, reads=6_300, at_27=3_600)).values()
+    rate, reads = figures(case("random_1g"), window(10_000, 3_600, reads=6_300, misses=1.0)).values()
     assert rate == (0.36, pytest.approx(16 / (28 + 0.75 * 21)), pytest.approx(0.95 * 16 / 43.75), True)
     assert reads == (1.75, 1.75, pytest.approx(1.8375), True)
 
@@ -136,7 +131,7 @@ def test_w4_counts_a_page_or_sixty_four_lines_of_it():
 
 @pytest.mark.parametrize(("latency", "misses", "target"), [(20, 200, 1.02), (100, 50, 1.02), (100, 200, 1.05 * 21.6 / 16)])
 def test_w5_allows_two_percent_until_three_quarters_of_the_slots_are_taken(latency, misses, target):
-    observed = {"all": window(1000, 1000, at_3=1000 - misses, **{f"at_{latency + 7}": misses}), "victim": window(at_3=990, at_5=10)}
+    observed = {"all": window(1000, 1000, misses=misses / 1000), "victim": window(at_3=990, at_5=10)}
     rate, p99 = figures(case("victim", latency=latency, option=20), observed).values()
     assert rate[2] == pytest.approx(target)
     assert p99 == (3, 3, 5, True)
@@ -166,6 +161,12 @@ def test_w7_a_fault_is_recorded_or_the_overflow_says_so(recorded, overflowed, ba
     assert (lost.value, lost.met) == (silent, silent == 0)
     assert rate.value == 1
     assert (others.value, others.met) == (pytest.approx(870 / 875), True)
+
+
+@pytest.mark.parametrize(("option", "misses", "target", "met"), [(1, 0, 0, True), (1, 1, 0, False), (0, 60, None, True)])
+def test_after_a_pre_walk_nothing_misses(option, misses, target, met):
+    found, = figures(case("prewalk_swap", option=option), {"misses": misses}).values()
+    assert found == (misses, 0, target, met)
 
 
 def test_fairness_is_the_share_of_the_lesser_and_what_the_seven_keep():

@@ -166,10 +166,12 @@ def test_what_is_answered_as_the_clearing_begins_or_ends_leaves_nothing(tail):
 
 def test_windows_take_turns_for_ever():
     async def testbench(ctx, dut):
-        for latency in range(1, 6):
-            await clear(ctx, dut)
-            await one_dma(ctx, dut, 9, latency)
+        for latency in range(5, 0, -1):
+            await clear(ctx, dut, device=2, single=1)
+            await one_dma(ctx, dut, 9, latency, device=2)
+            await one_dma(ctx, dut, 9, latency, device=3)
             assert await counted(ctx, dut) == {latency: 1}
+            assert ctx.get(dut.longest) == latency
         await accept(ctx, dut, 1)
         for _ in range(2):
             await clear(ctx, dut)

@@ -99,12 +99,12 @@ def test_a_lower_limit_holds_when_enough_are_done():
     dut = DeviceLimits(devices=1)
 
     async def testbench(ctx):
-        for _ in range(5):
+        for _ in range(7):
             assert await step(ctx, dut, begins=0, limit=0) == 0
         for _ in range(3):
             assert await step(ctx, dut, begins=0, limit=2) == 1   # two may fly, more than two do
             assert await step(ctx, dut, done=0) == 0              # one may begin for one that is done
-        for _ in range(4):
+        for _ in range(6):
             await step(ctx, dut, done=0)
         assert await step(ctx, dut, begins=0, limit=2) == 1
 

@@ -9,8 +9,15 @@ __all__ = ["beyond", "equal_except", "first_one", "fold", "low_mask", "one_hot_s
 
 
 def low_mask(count, width):
-    """`width` bits of which the lowest `count` are set; `count` may be a hardware value."""
-    return Cat(count > bit for bit in range(width))
+    """`width` bits of which the lowest `count` are set; `count` may be a hardware value.
+
+    A hardware value is compared digit by digit, of 8 values each: its two digits decide, in a table for every bit.
+    """
+    if isinstance(count, int):
+        return Const((1 << min(count, width)) - 1, width)
+    count = Value.cast(count)
+    low, high = count[:3], count[3:]
+    return Cat((high > bit // 8) | ((high == bit // 8) & (low > bit % 8)) for bit in range(width))
 
 
 def beyond(value, bits):

@@ -24,7 +24,16 @@ from tests.hw.iommu.lookup_bench import (
     Bench,
     tagged,
 )
-from tests.hw.iommu.request_path import SMALL, context_fill, entry, invalidation, iotlb_fill, iotlb_line, request, simulate
+from tests.hw.iommu.request_path import (
+    SMALL,
+    context_fill,
+    entry,
+    invalidation,
+    iotlb_fill,
+    iotlb_line,
+    request,
+    simulate,
+)
 
 READ_ONLY = request(source_id=KNOWN, iova=0x11_000)
 IN_2M = request(source_id=KNOWN, iova=0x6AA_000)

@@ -39,7 +39,8 @@ from hw.spec.tables import PAGE_BITS, PageSize, TranslationType
 __all__ = ["Lookup", "LookupCounts"]
 
 _PIPELINE = 2               # requests between acceptance and a queue; each queue keeps so much room for them
-_QUEUE_DEPTH = 6 + _PIPELINE
+_QUEUE_DEPTH = 14 + _PIPELINE  # misses that wait for a walker: bridges short times in which it takes nobody
+_ANSWER_DEPTH = 2 + _PIPELINE  # answers that wait for the reply port: no hit waits for more than so many
 
 
 class LookupCounts(data.Struct):
@@ -151,7 +152,7 @@ class Lookup(wiring.Component):
         m.submodules.intake = intake = RequestIntake()
         m.submodules.context_cache = context_cache = ContextCache(self._config)
         m.submodules.iotlb = iotlb = Iotlb(self._config)
-        m.submodules.answer_queue = answer_queue = Queue(Answer, depth=_QUEUE_DEPTH)
+        m.submodules.answer_queue = answer_queue = Queue(Answer, depth=_ANSWER_DEPTH)
         m.submodules.walk_queue = walk_queue = TransactionQueue(WalkRequest, depth=_QUEUE_DEPTH)
         m.submodules.context_queue = context_queue = TransactionQueue(Transaction, depth=_QUEUE_DEPTH)
 
@@ -184,8 +185,9 @@ class Lookup(wiring.Component):
 
         # Cycle 0: accept. The memories of both caches are read.
         request = intake.accepted.payload
-        full = {name: queue.level >= _QUEUE_DEPTH - _PIPELINE for name, queue in (
-            ("walks", walk_queue), ("contexts", context_queue), ("answers", answer_queue))}
+        full = {name: queue.level >= depth - _PIPELINE for name, queue, depth in (
+            ("walks", walk_queue, _QUEUE_DEPTH), ("contexts", context_queue, _QUEUE_DEPTH),
+            ("answers", answer_queue, _ANSWER_DEPTH))}
         m.d.comb += [
             intake.accepted.ready.eq(~Cat(full.values()).any()),
             context_cache.key.source_id.eq(request.source_id),

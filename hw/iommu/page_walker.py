@@ -8,7 +8,7 @@
                                           |                    ^       |  ^  |     |    \\---> fill
                                     invalidation               |       v  |  |     |
                                                                |      memory |     |
-                                                               +--- again ---|-----+
+                                          structures <---------+--- again ---|-----+
                                           structures <-----------------------+
 
 A request waits for the walk of its line of pages that is under way, or begins one at the deepest level that the
@@ -59,6 +59,7 @@ class _Again(data.Struct):
     """A walk that is to be walked again."""
 
     valid: 1
+    from_top: 1                  # for the first time with this context: what is cached may be another's
     slot: CLIENT_TAG_BITS
     walk: Walk
 
@@ -109,7 +110,7 @@ class PageWalker(wiring.Component):
     A fill in the cycle of `begin` still goes out; one cycle later the mark stops it. An answer is never stopped.
     A request may join a walk that is under way, and have its translation as if it had been cached. It may not have its
     fault: what that walk met may have been repaired before the request came. Who is blocked so waits for the walk to be
-    walked again, from the top table of his own context; all who wait behind him were there before, and believe it.
+    walked again, with his own context; all who wait behind him were there before, and believe it.
 
     Source: VT-d 4.1, 3.7 (second stage), 6.1 and 6.2 (what may be cached), 7.2 (reasons); ours (organisation).
     """
@@ -171,17 +172,13 @@ class PageWalker(wiring.Component):
             keys.hold.eq(~arrival.taking),
             keys.arriving.domain_id.eq(coming.walk.context.domain_id),
             keys.arriving.iova_page.eq(coming.walk.transaction.request.iova[PAGE_BITS:]),
-            structures.iova_page.eq(coming.walk.transaction.request.iova[PAGE_BITS:]),
-            structures.looked_up.eq(arrival.going),
-            structures.domain_id.eq(arrived.walk.context.domain_id),
-            structures.needs_read.eq(~arrived.lonely & (wanted.access != Access.WRITE)),
-            structures.needs_write.eq(~arrived.lonely & (wanted.access != Access.READ)),
         ]
 
         # Answer: the finished walks in turn, those who wait for each in turn.
         current = waiters.current
         ended = Signal()             # the current walk has answered everyone
-        again = Signal(_Again)       # the one before is to be walked again
+        sent_back = Signal(_Again)   # the one before is to be walked again: looked up in the structure caches
+        again = Signal(_Again)       # ... and begins
         m.d.comb += [
             waiters.finish.valid.eq(steps.finished),
             waiters.finish.list.eq(steps.finished_slot),
@@ -200,17 +197,29 @@ class PageWalker(wiring.Component):
             keys.mark_slot.eq(current.list),
         ]
         m.d.sync += [
-            again.valid.eq(answering.again),
-            again.slot.eq(current.list),
-            again.walk.domain_id.eq(answering.result.walk.domain_id),
-            again.walk.iova_page.eq(current.payload.transaction.request.iova[PAGE_BITS:]),
-            again.walk.address_width.eq(current.payload.address_width),
-            again.walk.table_pointer.eq(current.payload.table_pointer),
+            sent_back.valid.eq(answering.again),
+            sent_back.from_top.eq(answering.from_top),
+            sent_back.slot.eq(current.list),
+            sent_back.walk.domain_id.eq(answering.result.walk.domain_id),
+            sent_back.walk.iova_page.eq(current.payload.transaction.request.iova[PAGE_BITS:]),
+            sent_back.walk.address_width.eq(current.payload.address_width),
+            sent_back.walk.table_pointer.eq(current.payload.table_pointer),
+            again.eq(sent_back),
         ]
         filling = keys.marks[steps.filling_slot]
         m.d.comb += [
             answering.result.eq(steps.result),
             steps.marked.eq(Mux(steps.filling_level == 2, filling.region, filling.domain)),
+        ]
+
+        # Look up where a walk begins: a walk that is walked again goes first, and must suffice for all who wait.
+        m.d.comb += [
+            structures.iova_page.eq(Mux(
+                sent_back.valid, sent_back.walk.iova_page, coming.walk.transaction.request.iova[PAGE_BITS:])),
+            structures.looked_up.eq(steps.start),
+            structures.domain_id.eq(Mux(again.valid, again.walk.domain_id, arrived.walk.context.domain_id)),
+            structures.needs_read.eq(again.valid | ~arrived.lonely & (wanted.access != Access.WRITE)),
+            structures.needs_write.eq(again.valid | ~arrived.lonely & (wanted.access != Access.READ)),
         ]
 
         # Decide: join a walk, begin one, or forget a prefetch.
@@ -277,7 +286,7 @@ class PageWalker(wiring.Component):
         return m
 
     def _begin(self, m, wanted, start, again, steps):
-        """From where a walk begins: a walk that is walked again goes first, and from the top."""
+        """From where a walk begins."""
         walk, position = steps.start_walk, steps.start_position
         with m.If(again.valid):
             m.d.comb += [steps.start_slot.eq(again.slot), walk.eq(again.walk)]
@@ -288,7 +297,7 @@ class PageWalker(wiring.Component):
                 walk.address_width.eq(wanted.context.address_width),
                 walk.table_pointer.eq(wanted.context.table_pointer),
             ]
-        with m.If(start.found & ~again.valid):
+        with m.If(start.found & ~(again.valid & again.from_top)):
             m.d.comb += [
                 position.level.eq(start.level),
                 position.permissions.readable.eq(start.readable),

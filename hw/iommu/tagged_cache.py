@@ -15,13 +15,14 @@ from amaranth.lib.wiring import In, Out
 
 from hw.iommu.line_replacement import LineReplacement
 from hw.iommu.messages import FillPort, InvalidationPort
+from hw.iommu.valid_bits import ValidBits
 from hw.lib.plain_memory import plain_memory
 
 __all__ = ["TaggedCache"]
 
 
 class TaggedCache(wiring.Component):
-    """Set-associative array of lines. Tags and contents are in memory, valid bits in flip-flops.
+    """Set-associative array of lines. All of it is in memory; what has to be told apart in one cycle is in flip-flops.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ class TaggedCache(wiring.Component):
     ------
     One lookup per cycle, always, whatever else goes on. A fill is written in the cycle after it came: over the line
     with the same key, so that there are never two; else where LineReplacement says. `busy` is high from the cycle after
-    `begin` for `sets` + 3 cycles, whatever else goes on.
+    `begin` for `sets` + 3 cycles, whatever else goes on. Power-up leaves it empty; after a reset it is `busy` for as
+    long, takes no fill, and nothing matches.
 
     Races
     -----
@@ -109,9 +111,10 @@ class TaggedCache(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.replacement = replacement = LineReplacement(sets=self._sets, ways=self._ways)
-        valid = [Signal(self._sets, name=f"valid_{way}") for way in range(self._ways)]
+        m.submodules.valid = valid = ValidBits(sets=self._sets, ways=self._ways)
         written = Signal(self._ways)            # ways of `filled_set` written in this cycle
         scan_set = Signal(range(self._sets))    # read in this cycle
+        sweeping = Signal(reset_less=True)      # after a reset: no line counts until all sets have been cleared
         reads = (self.set_index, scan_set, self.set_of(self.fill.payload.tag))
         scanned_tags, fill_tags = [], []
         for way in range(self._ways):
@@ -123,23 +126,20 @@ class TaggedCache(wiring.Component):
             m.d.comb += [self.tags[way].eq(found_tag), self.contents[way].eq(content)]
             scanned_tags.append(scanned_tag)
             fill_tags.append(fill_tag)
-        self._look_up(m, valid, written, replacement)
-        self._scan(m, scan_set, scanned_tags, valid, written)
-        self._fill(m, fill_tags, valid, written, replacement)   # sets what the scan clears: the newer line stays
+        self._look_up(m, valid, written, sweeping, replacement)
+        self._scan(m, scan_set, scanned_tags, valid, written, sweeping)
+        self._fill(m, fill_tags, valid, written, sweeping, replacement)
         return m
 
-    @staticmethod
-    def _valid_in(valid, set_index):
-        return Cat(way_valid.bit_select(set_index, 1) for way_valid in valid)
-
-    def _look_up(self, m, valid, written, replacement):
+    def _look_up(self, m, valid, written, sweeping, replacement):
         """Whether a way may match at all is settled in the cycle in which its memory is read."""
         usable = Signal(self._ways)
         hidden = Signal(self._ways)
         m.d.sync += [
-            usable.eq(self._valid_in(valid, self.set_index) & ~Mux(self.set_index == self.filled_set, written, 0)),
+            usable.eq(Mux(sweeping, 0, valid.valid[0] & ~Mux(self.set_index == self.filled_set, written, 0))),
             replacement.used_set.eq(self.set_index),
         ]
+        m.d.comb += valid.read_set[0].eq(self.set_index)
         if self._key_decides:
             m.d.comb += hidden.eq((self.busy & self._covers(self.invalidation.payload, self.wanted)).replicate(self._ways))
         for way, tag in enumerate(self.tags):
@@ -148,7 +148,7 @@ class TaggedCache(wiring.Component):
             m.d.comb += self.matched[way].eq(usable[way] & self._same_key(tag, self.wanted) & ~hidden[way])
         m.d.comb += replacement.used.eq(Mux(self.looked_up, self.matched, 0))
 
-    def _scan(self, m, scan_set, tags, valid, written):
+    def _scan(self, m, scan_set, tags, valid, written, sweeping):
         """Every set is read in one cycle and compared in the next. `busy` outlasts the last clear by a cycle, in which
         a lookup is compared that was told before it that the line is valid.
         """
@@ -163,29 +163,35 @@ class TaggedCache(wiring.Component):
             compared_set.eq(scan_set),
             newer.eq(Mux(scan_set == self.filled_set, written, 0)),
         ]
-        with m.If(beginning):
+        with m.If(beginning | (sweeping & ~reading)):
             m.d.sync += [reading.eq(1), scan_set.eq(0)]
         with m.Elif(reading):
             m.d.sync += [reading.eq(scan_set != self._sets - 1), scan_set.eq(scan_set + 1)]
-        for way, tag in enumerate(tags):
-            with m.If(comparing & ~newer[way] & self._covers(self.invalidation.payload, tag)):
-                m.d.sync += valid[way].bit_select(compared_set, 1).eq(0)
+        with m.If(ResetSignal(allow_reset_less=True)):
+            m.d.sync += sweeping.eq(1)
+        with m.Elif(comparing & (compared_set == self._sets - 1)):
+            m.d.sync += sweeping.eq(0)
+        m.d.comb += [
+            valid.cleared_set.eq(compared_set),
+            *(valid.cleared[way].eq(comparing & ~newer[way] & (sweeping | self._covers(self.invalidation.payload, tag)))
+              for way, tag in enumerate(tags)),
+        ]
 
-    def _fill(self, m, tags, valid, written, replacement):
+    def _fill(self, m, tags, valid, written, sweeping, replacement):
         """The line written in the cycle before is compared too: its way was read before that."""
         same = Signal(self._ways)
         last_written = Signal(self._ways)    # in the cycle before, in the set that was read then
         last_tag = Signal.like(self.filled_tag)
         set_index = self.set_of(self.fill.payload.tag)
         m.d.sync += [
-            self.filled.eq(self.fill.valid),
+            self.filled.eq(self.fill.valid & ~sweeping),
             self.filled_tag.eq(self.fill.payload.tag),
             self.filled_content.eq(self.fill.payload.content),
             self.filled_set.eq(set_index),
             last_written.eq(Mux(set_index == self.filled_set, written, 0)),
             last_tag.eq(self.filled_tag),
         ]
-        in_set = self._valid_in(valid, self.filled_set)
+        in_set = valid.valid[1]
         same_as_last = self._same_key(last_tag, self.filled_tag)
         m.d.comb += [
             replacement.filled.eq(self.filled),
@@ -193,11 +199,12 @@ class TaggedCache(wiring.Component):
             replacement.same.eq(same),
             replacement.empty.eq(~in_set),
             written.eq(Mux(self.filled, replacement.chosen, 0)),
+            valid.read_set[1].eq(self.filled_set),
+            valid.filled_set.eq(self.filled_set),
+            valid.filled.eq(written),
         ]
         for way, tag in enumerate(tags):
             m.d.comb += same[way].eq(
                 Mux(last_written[way], same_as_last, in_set[way] & self._same_key(tag, self.filled_tag)))
             with m.If(replacement.chosen[way]):
                 m.d.comb += self.filled_way.eq(way)
-            with m.If(written[way]):
-                m.d.sync += valid[way].bit_select(self.filled_set, 1).eq(1)

@@ -50,7 +50,9 @@ class WalkAnswers(wiring.Component):
         The waiter has its answer (a lonely walk: its end).
     again
         It has not: it came to the walk when that was under way, or from another context, and would be blocked by what
-        may have been read before it asked. The walk must be walked again, and so must those who wait behind it.
+        may have been read before it asked. The walk must be walked again, for it and for those who wait behind it.
+    from_top
+        With `again`: it has another context than the walk.
     answers
         Out, behind a register.
     fill
@@ -80,6 +82,7 @@ class WalkAnswers(wiring.Component):
             "marks": In(WalkMarks),
             "advance": Out(1),
             "again": Out(1),
+            "from_top": Out(1),
             "answers": Out(stream.Signature(Answer)),
             "fill": Out(FillPort(iotlb_fill_layout(config.entries_per_word))),
             "straps": In(Straps),
@@ -117,6 +120,7 @@ class WalkAnswers(wiring.Component):
         free = ~self.answers.valid | self.answers.ready
         m.d.comb += [
             self.again.eq(self.valid & ~self.lonely & blocked & ~(self.fresh & own_context)),
+            self.from_top.eq(~own_context),
             self.advance.eq(self.valid & ~self.again & (self.lonely | free)),
         ]
 

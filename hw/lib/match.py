@@ -15,6 +15,8 @@ def low_mask(count, width):
 
     In two digits, each decoded once: a bit then costs one small gate, where a comparison would cost it a carry chain.
     """
+    if isinstance(count, int):
+        return Const((1 << min(count, width)) - 1, width)
     count = Value.cast(count)
     low, high = count[:_LOW_DIGIT_BITS], count[_LOW_DIGIT_BITS:]
 

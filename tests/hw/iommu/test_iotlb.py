@@ -1,11 +1,7 @@
 # amaranth: UnusedElaboratable=no
-"""The IOTLB against an account in Python of what may be cached when: lookups in every cycle, fills and scans among.
+"""The IOTLB: which pages a line answers for, and with what; what an invalidation removes; which events tell of a fill."""
 
-In `SMALL` each set of each array has room for every key that the random tests use in it, so that nothing is evicted
-and a miss needs an invalidation as its reason.
-"""
-
-import random
+from dataclasses import replace
 
 import pytest
 
@@ -15,157 +11,10 @@ from hw.spec.codec import decode
 from hw.spec.events import EventKind, FillDetail
 from hw.spec.invalidation import Granularity
 from hw.spec.tables import PageSize
-from tests.hw.iommu.iotlb_bench import fill, invalidate, look_up
-from tests.hw.iommu.request_path import SMALL, begin, invalidation, iotlb_fill, put, simulate
+from tests.hw.iommu.iotlb_bench import SIZES, SPAN, fill, invalidate, look_up
+from tests.hw.iommu.request_path import ABSENT, SMALL, begin, entry, invalidation, iotlb_fill, iotlb_line, put, simulate
 
-PAGES_2M, PAGES_1G = 512, 512 * 512
-SIZES = (PageSize.SIZE_4K, PageSize.SIZE_2M, PageSize.SIZE_1G)
-SPAN = {PageSize.SIZE_4K: 1, PageSize.SIZE_2M: PAGES_2M, PageSize.SIZE_1G: PAGES_1G}  # 4 KiB pages in a page
-SETS = {
-    PageSize.SIZE_4K: SMALL.iotlb_sets,
-    PageSize.SIZE_2M: SMALL.superpage_sets,
-    PageSize.SIZE_1G: SMALL.superpage_sets,
-}
-POOL = {  # first pages of the pages used by the random test: one for each set
-    PageSize.SIZE_4K: [0, 1, PAGES_2M + 2, PAGES_1G + 3],
-    PageSize.SIZE_2M: [0, PAGES_2M],
-    PageSize.SIZE_1G: [0, PAGES_1G],
-}
-DOMAINS = [5, 6]
-
-
-def covered(value, line):
-    """Does the invalidation name this line? By intervals of 4 KiB pages."""
-    if value.granularity == Granularity.GLOBAL:
-        return True
-    if value.domain_id != line.domain_id:
-        return False
-    if value.granularity == Granularity.DOMAIN_SELECTIVE:
-        return True
-    first, last = value.page, value.page + (1 << value.address_mask) - 1
-    span = SPAN[line.page_size]
-    line_first = line.iova_page - line.iova_page % span
-    return first <= line_first + span - 1 and line_first <= last
-
-
-def bits(line):
-    """A line that can be compared with no line."""
-    return None if line is None else line.as_bits()
-
-
-def answers(line, read, write):
-    """Does the line suffice, or say that there is no page at all?"""
-    return not (line.readable or line.writable) or (line.readable >= read and line.writable >= write)
-
-
-class Account:
-    """What was put in and what was taken out, by cycle."""
-
-    def __init__(self):
-        self.fills = []  # (cycle, line)
-        self.invalidations = []  # (begin cycle, invalidation)
-
-    def permitted(self, cycle, iova_page, domain_id, read, write):
-        """Every result that a lookup compared in `cycle` may have."""
-        results = []
-        for size in SIZES:
-            line, state = self._latest(cycle, size, iova_page // SPAN[size], domain_id)
-            if line is None or state == "gone" or not answers(line, read, write):
-                continue
-            results.append(line)
-            if state == "certain":
-                return results
-        return [*results, None]
-
-    def _latest(self, cycle, size, number, domain_id):
-        for arrived, line in reversed(self.fills):
-            same = line.page_size == size and line.iova_page // SPAN[size] == number and line.domain_id == domain_id
-            if same and arrived <= cycle - 2:  # one cycle to find its place, one to be written
-                return line, self._state(cycle, arrived, line)
-        return None, "gone"
-
-    def _state(self, cycle, arrived, line):
-        state = "certain"
-        for begun, value in self.invalidations:
-            if begun >= cycle or not covered(value, line):
-                continue
-            if arrived <= begun:
-                return "gone"
-            if arrived <= begun + SETS[line.page_size] + 2:
-                state = "either"  # newer than the invalidation, but the scan may come by
-        return state
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_every_lookup_of_a_random_run_is_right(seed):
-    dut = Iotlb(SMALL)
-    generator = random.Random(seed)
-    account = Account()
-    outcomes = {"hit": 0, "miss": 0}
-
-    def random_fill():
-        size = generator.choice(SIZES)
-        return iotlb_fill(
-            domain_id=generator.choice(DOMAINS),
-            iova_page=generator.choice(POOL[size]) + generator.randrange(SPAN[size]),
-            page_size=size,
-            page=generator.getrandbits(40),
-            readable=int(generator.random() < 0.9),
-            writable=int(generator.random() < 0.7),
-            table_pointer=generator.getrandbits(40),
-        )
-
-    def random_invalidation():
-        mask = generator.choice([0, 1, 2, 9, 10, 18, 19])
-        page = generator.choice(generator.choice(list(POOL.values()))) + generator.randrange(4)
-        return invalidation(
-            generator.choice(["IOTLB"] * 5 + ["CONTEXT_CACHE"]),
-            generator.choice([Granularity.SELECTIVE] * 3 + [Granularity.DOMAIN_SELECTIVE, Granularity.GLOBAL]),
-            domain_id=generator.choice(DOMAINS),
-            page=page >> mask << mask,
-            address_mask=mask,
-        )
-
-    async def bench(ctx):
-        indexed = compared = None  # lookups in the pipeline
-        rest = 0
-        for cycle in range(700):
-            if compared is not None:
-                wanted, compare_cycle = compared
-                found = ctx.get(dut.line) if ctx.get(dut.hit) else None
-                permitted = account.permitted(compare_cycle, *wanted)
-                assert bits(found) in [bits(line) for line in permitted]
-                outcomes["hit" if found is not None else "miss"] += 1
-            if indexed is not None:
-                _, domain_id, read, write = indexed
-                ctx.set(dut.compared.domain_id, domain_id)
-                ctx.set(dut.compared.needs_read, read)
-                ctx.set(dut.compared.needs_write, write)
-                compared = (indexed, cycle)
-            needs = generator.choice([(1, 0), (0, 1), (1, 1)])
-            page = generator.choice(generator.choice(list(POOL.values()))) + generator.choice([0, 0, 1, 511])
-            indexed = (page, generator.choice(DOMAINS), *needs)
-            ctx.set(dut.iova_page, page)
-
-            filling = generator.random() < 0.3
-            ctx.set(dut.fill.valid, filling)
-            if filling:
-                line = random_fill()
-                put(ctx, dut.fill.payload, line)
-                account.fills.append((cycle, line))
-            rest = max(rest - 1, 0)
-            beginning = not ctx.get(dut.busy) and rest == 0 and generator.random() < 0.1
-            ctx.set(dut.invalidation.begin, beginning)
-            if beginning:
-                value = random_invalidation()
-                put(ctx, dut.invalidation.payload, value)
-                if value.kind.name == "IOTLB":
-                    account.invalidations.append((cycle, value))
-                rest = 2
-            await ctx.tick()
-
-    simulate(dut, bench)
-    assert min(outcomes.values()) > 50
+PAGES_1G = SPAN[PageSize.SIZE_1G]
 
 
 def test_the_domain_is_part_of_the_tag():
@@ -222,25 +71,107 @@ def test_a_smaller_page_without_permission_does_not_hide_a_larger_one_with_it():
     simulate(dut, bench)
 
 
-def test_a_fill_is_an_event_with_its_place():
+def filled(port, ctx):
+    """The event of one entry: (iova, hpa, readable, writable), with what all entries of its line share; None if none."""
+    if not ctx.get(port.valid):
+        return None
+    event = ctx.get(port.payload)
+    assert (event.kind, event.source_id) == (EventKind.IOTLB_FILL, 0)
+    detail = decode(FillDetail, event.detail)
+    place = (event.domain_id, detail.page_size, detail.set_index, detail.way, detail.table_pointer)
+    return (event.iova, event.hpa, detail.readable, detail.writable), place
+
+
+@pytest.mark.parametrize(
+    ("size", "iova_page", "bases", "set_index"),
+    [
+        (PageSize.SIZE_4K, 0x3_0205, (0x3_0204_000, 0x3_0205_000), 0b10 ^ 0b00),
+        (PageSize.SIZE_2M, 0x3_0605, (0x3_0400_000, 0x3_0600_000), 1),
+        (PageSize.SIZE_1G, 0x18_0000, (0x18_0000_000, 0x1C_0000_000), 1 ^ 1),
+    ],
+)
+def test_a_fill_is_an_event_for_each_entry_with_its_place(size, iova_page, bases, set_index):
     dut = Iotlb(SMALL)
 
     async def bench(ctx):
-        line = iotlb_fill(domain_id=0xABC, iova_page=0x3_0205, page=0x7200, page_size=PageSize.SIZE_2M, writable=0)
+        line = iotlb_line(
+            [entry(0x7200, writable=0), entry(0x9200)], domain_id=0xABC, iova_page=iova_page, page_size=size
+        )
         put(ctx, dut.fill.payload, line)
         ctx.set(dut.fill.valid, 1)
-        assert ctx.get(dut.events[0].valid) == 0
+        assert [filled(port, ctx) for port in dut.events] == [None, None]
         await ctx.tick()
         ctx.set(dut.fill.valid, 0)
-        assert ctx.get(dut.events[0].valid) == 1
-        event = ctx.get(dut.events[0].payload)
-        detail = decode(FillDetail, event.detail)
-        assert (event.kind, event.domain_id) == (EventKind.IOTLB_FILL, 0xABC)
-        assert (event.iova, event.hpa) == (0x3_0200 << 12, 0x7200 << 12)
-        assert (detail.page_size, detail.readable, detail.writable) == (PageSize.SIZE_2M, 1, 0)
-        assert (detail.set_index, detail.way, detail.table_pointer) == (1, 0, 0x777)
+        place = (0xABC, size, set_index, 0, 0x777)
+        assert filled(dut.events[0], ctx) == ((bases[0], 0x7200_000, 1, 0), place)
+        assert filled(dut.events[1], ctx) == ((bases[1], 0x9200_000, 1, 1), place)
         await ctx.tick()
-        assert ctx.get(dut.events[0].valid) == 0
+        assert [filled(port, ctx) for port in dut.events] == [None, None]
+
+    simulate(dut, bench)
+
+
+def test_an_entry_of_which_nothing_is_known_is_no_event_and_no_hit():
+    dut = Iotlb(SMALL)
+
+    async def bench(ctx):
+        put(ctx, dut.fill.payload, iotlb_line([ABSENT, entry(0x33)], iova_page=4))
+        ctx.set(dut.fill.valid, 1)
+        await ctx.tick()
+        ctx.set(dut.fill.valid, 0)
+        assert [ctx.get(port.valid) for port in dut.events] == [0, 1]
+        await ctx.tick()
+        for write in (0, 1):  # an entry that is not valid has no permission, but is not a page that is not present
+            assert await look_up(ctx, dut, 4, read=1 - write, write=write) is None
+        assert (await look_up(ctx, dut, 5)).page == 0x33
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("memory_word_bits", [128, 512])
+@pytest.mark.parametrize("size", SIZES)
+def test_one_fill_brings_all_pages_of_its_line_whichever_of_them_it_names(size, memory_word_bits):
+    config = replace(SMALL, memory_word_bits=memory_word_bits)
+    count = config.entries_per_word
+    dut = Iotlb(config)
+    first = 3 * PAGES_1G * 8  # the base of a line of any size
+
+    async def bench(ctx):
+        for named in range(count):
+            line = [entry(0x10 * named + index) for index in range(count)]
+            value = iotlb_line(line, iova_page=first + named * SPAN[size], page_size=size)
+            await fill(ctx, dut, value)
+            found = [await look_up(ctx, dut, first + index * SPAN[size]) for index in range(count)]
+            assert [each.page for each in found] == [0x10 * named + index for index in range(count)]
+            assert await look_up(ctx, dut, first + count * SPAN[size]) is None
+            assert await look_up(ctx, dut, first - 1) is None
+
+    simulate(dut, bench)
+
+
+def test_a_line_over_a_line_leaves_nothing_of_the_old_one():
+    dut = Iotlb(SMALL)
+
+    async def bench(ctx):
+        await fill(ctx, dut, iotlb_fill(iova_page=6, page=0x66))
+        await fill(ctx, dut, iotlb_fill(iova_page=7, page=0x77))
+        assert await look_up(ctx, dut, 6) is None
+        assert (await look_up(ctx, dut, 7)).page == 0x77
+
+    simulate(dut, bench)
+
+
+def test_a_line_that_is_looked_up_stays_where_one_that_is_not_goes():
+    dut = Iotlb(SMALL)
+    pages = [128 * index for index in range(3)]  # of one set of two ways
+
+    async def bench(ctx):
+        for page in pages[:2]:
+            await fill(ctx, dut, iotlb_fill(iova_page=page))
+        await look_up(ctx, dut, pages[0])
+        await ctx.tick()
+        await fill(ctx, dut, iotlb_fill(iova_page=pages[2]))
+        assert [page for page in pages if await look_up(ctx, dut, page) is not None] == [pages[0], pages[2]]
 
     simulate(dut, bench)
 
@@ -262,11 +193,14 @@ LINES = {
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0203}, "4K 2M 1G"),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0203, "hint": 1}, "4K 2M 1G"),  # lines are leaves
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0200, "address_mask": 9, "hint": 1}, "4K 2M 1G"),
+        (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0202}, "4K 2M 1G"),  # the other page of the line
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0204}, "2M 1G"),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0200, "address_mask": 1}, "2M 1G"),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0202, "address_mask": 1}, "4K 2M 1G"),
+        (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0000}, "2M 1G"),  # the other page of its line
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0400, "address_mask": 9}, "1G"),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0200, "address_mask": 9}, "4K 2M 1G"),
+        (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x0_0000}, "1G"),  # the other page of its line
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x8_0000, "address_mask": 18}, ""),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0000, "address_mask": 18}, "4K 2M 1G"),
         (Granularity.SELECTIVE, {"domain_id": 5, "page": 0x4_0203 + (1 << 45)}, ""),
@@ -287,21 +221,22 @@ def test_an_invalidation_removes_what_it_names_and_nothing_else(granularity, fie
 
 
 @pytest.mark.parametrize("hint", [0, 1])
-@pytest.mark.parametrize("address_mask", range(6))
+@pytest.mark.parametrize("address_mask", range(7))
 def test_a_range_of_pages_is_removed_from_every_set_that_it_reaches_and_its_neighbours_stay(address_mask, hint):
     dut = Iotlb(IommuConfig(iotlb_sets=8, iotlb_ways=8))
-    first = 0x4_0220  # a multiple of 32
-    pages = range(first - 16, first + 48)  # 64 lines fill the array: 8 in each set
+    first = 0x4_0240  # a multiple of 64
+    pages = range(first - 32, first + 96)  # 64 lines of two fill the array: 8 in each set
 
     async def bench(ctx):
-        for page in pages:
-            await fill(ctx, dut, iotlb_fill(domain_id=5, iova_page=page))
+        for page in pages[::2]:
+            await fill(ctx, dut, iotlb_line([entry(), entry()], domain_id=5, iova_page=page))
         covering = invalidation(
             "IOTLB", Granularity.SELECTIVE, domain_id=5, page=first, address_mask=address_mask, hint=hint
         )
         await invalidate(ctx, dut, covering)
         left = [page for page in pages if await look_up(ctx, dut, page) is not None]
-        assert left == [page for page in pages if not first <= page < first + 2**address_mask]
+        removed = range(first, first + max(2**address_mask, 2))  # a line goes as a whole
+        assert left == [page for page in pages if page not in removed]
 
     simulate(dut, bench)
 

@@ -241,3 +241,18 @@ class Machine:
     def blocked(self, _request):
         """For `translate`."""
         return {"status": Status.BLOCKED}
+
+
+async def four_devices(machine, ctx, **fields):
+    """Device n: domain n + 1, four pages from 0x1000 * (n + 1), identical in old and new tables."""
+    for row in range(4):
+        for index in range(4):
+            page = 0x1000 * (row + 1) + index
+            await machine.page(ctx, 4 * row + index, iova_page=page, old_page=page, new_page=page)
+        await machine.declare(ctx, row, old=row + 1)
+        await machine.device(ctx, row, first_page=4 * row, page_count=4, **fields)
+
+
+def own_domain(request):
+    """An honest unit for `four_devices`."""
+    return {"hpa": request.iova, "domain_id": request.source_id - 0x100 + 1}

@@ -11,7 +11,6 @@ from hw.spec.bench import (
     POISON_BYTE,
     Counter,
     DataWord,
-    Pattern,
     TrafficRegister,
     WriteStamp,
     page_signature,
@@ -20,28 +19,13 @@ from hw.spec.codec import encode
 from hw.spec.dma import Access, Status
 from hw.spec.events import EventKind, Verdict
 from hw.traffic.engine import TrafficEngine
-from tests.hw.traffic.machine import RHYTHMS, Machine
+from tests.hw.traffic.machine import RHYTHMS, Machine, four_devices, own_domain
 
 OTHER_PAGE = 0x7777  # nobody's
 
 
 def machine_of(**options):
     return Machine(TrafficEngine(devices=8, pages=32), **options)
-
-
-async def four_devices(machine, ctx, **fields):
-    """Device n: domain n + 1, four pages from 0x1000 * (n + 1), identical in old and new tables."""
-    for row in range(4):
-        for index in range(4):
-            page = 0x1000 * (row + 1) + index
-            await machine.page(ctx, 4 * row + index, iova_page=page, old_page=page, new_page=page)
-        await machine.declare(ctx, row, old=row + 1)
-        await machine.device(ctx, row, first_page=4 * row, page_count=4, **fields)
-
-
-def own_domain(request):
-    """An honest unit for `four_devices`."""
-    return {"hpa": request.iova, "domain_id": request.source_id - 0x100 + 1}
 
 
 async def counts(machine, ctx):
@@ -127,66 +111,6 @@ def test_each_verdict_is_counted_once_and_for_its_own_device():
         assert min(issued.values()) >= 20
 
     machine.run(testbench)
-
-
-def test_each_page_of_a_span_is_judged_for_itself():
-    machine = machine_of()
-
-    def translate(request):
-        page = request.iova >> 12
-        moved = {0x4000: 0x8000, 0x4001: 0x9001, 0x4002: 0x8003, 0x4003: 0x8003}[page]  # old, new, wrong, old
-        return {"hpa": moved << 12 | request.iova & 0xFFF, "domain_id": 1}
-
-    machine.translate = translate
-
-    async def testbench(ctx):
-        await machine.page(ctx, 0, iova_page=0x4000, old_page=0x8000, new_page=0x9000, span_log2=2)
-        await machine.declare(ctx, 0, old=1, new=1, old_permitted=1, new_permitted=1)
-        await machine.device(ctx, 0, pattern=Pattern.RANDOM, writes=8)
-        await machine.control(ctx, run=1)
-        await ctx.tick().repeat(100)
-        await machine.stop(ctx)
-        visited = Tally(request.iova >> 12 for request in machine.requests)
-        assert set(visited) == {0x4000, 0x4001, 0x4002, 0x4003}
-        assert await machine.counters(ctx, 0) == {
-            Verdict.OLD: visited[0x4000] + visited[0x4003], Verdict.NEW: visited[0x4001], Verdict.WRONG: visited[0x4002],
-            "issued": len(machine.requests)}
-
-    machine.run(testbench)
-
-
-@pytest.mark.parametrize("rhythm", RHYTHMS.values(), ids=RHYTHMS)
-def test_no_device_has_more_in_flight_than_its_own_limit(rhythm):
-    machine = machine_of(rhythm=rhythm, shuffle=Random(8))
-    machine.translate = lambda request: None  # kept waiting
-    most = Tally()
-
-    async def watch(ctx):
-        flying = Tally()
-        dut = machine.dut
-        async for _, _, done, event, valid, ready, request in ctx.tick().sample(
-                dut.events[0].valid, dut.events[0].payload.source_id,
-                dut.dma_requests.valid, dut.dma_requests.ready, dut.dma_requests.payload.source_id):
-            flying[request] += valid & ready
-            most[request] = max(most[request], flying[request])
-            flying[event] -= done
-
-    async def testbench(ctx):
-        await four_devices(machine, ctx, limit=0)
-        for row, limit in enumerate((1, 2, 3)):  # 1, 2, 4
-            await machine.device(ctx, row, first_page=4 * row, page_count=4, limit=limit)
-        await machine.control(ctx, run=1)
-        await ctx.tick().repeat(100)
-        machine.translate = own_domain
-        for request in list(machine.requests):
-            machine.reply(request, **own_domain(request))
-        await ctx.tick().repeat(500)
-        await machine.stop(ctx)
-
-    machine.watchers.append(watch)
-    machine.run(testbench)
-    assert [most[0x100 + row] for row in range(3)] == [1, 2, 4]
-    assert most[0x103] > 4
 
 
 def test_a_freed_page_is_found_by_reads_and_by_writes():

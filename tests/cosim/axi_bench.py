@@ -196,7 +196,7 @@ class RawMaster:
         await self._ar.send(AxiARTransaction(arid=id, araddr=iova, arlen=beats - 1, arsize=4, arburst=1, aruser=user))
         received = [await self._r.recv() for _ in range(beats)]
         assert [int(beat.rlast) for beat in received] == [*[0] * (beats - 1), 1]
-        assert {int(beat.rid) for beat in received} == {id}
+        assert {int(vars(beat)["rid"]) for beat in received} == {id}
         return [(int(beat.rdata).to_bytes(16, "little"), int(beat.rresp)) for beat in received]
 
     async def write(self, iova, words, *, id, user):

@@ -120,9 +120,10 @@ class GlobalCommand(wiring.Component):
 
         following = Signal(UnitControl)   # control from the next cycle on
         unreachable = Signal()            # RTADDR as it stands
+        reachable_bits = (self.straps.host_address_width - PAGE_BITS)[:len(self.straps.host_address_width)]
         m.d.comb += [
             following.eq(control),
-            unreachable.eq(beyond(self.root.RTA, (self.straps.host_address_width - PAGE_BITS)[:len(self.straps.host_address_width)])),
+            unreachable.eq(beyond(self.root.RTA, reachable_bits)),
         ]
         with m.If(obeyed):
             m.d.comb += following.translation_enabled.eq(asked.TE)

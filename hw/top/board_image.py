@@ -38,7 +38,8 @@ _ADDRESS_WIDTH_39 = 1
 _WORDS_PER_PAGE = PAGE_BYTES // QUANTUM_BYTES
 _BAD_VERDICTS = (Counter.WRONG, Counter.AFTER_FREE, Counter.ERROR)
 LAMPS = ("running", "fault", "law_broken")
-"""What is shown: DMAs are being done (blinks); a fault is recorded or a DMA was blocked; the checker found a DMA in the wrong place."""
+"""What is shown: DMAs are being done (blinks); a fault is recorded or a DMA was blocked; the checker found a DMA in the
+wrong place."""
 
 
 def first_source_id(device):

@@ -7,10 +7,10 @@ SHELL := /bin/sh
 PYTHON ?= python3
 PDM := .venv/pdm/bin/pdm
 RUN = @env -u VIRTUAL_ENV $(PDM) run
-export TABLES FILE CASE CONFIG
+export TABLES FILE CASE CONFIG BOARD
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check docs formal replay experiment fuzz bench verilog regress clean
+.PHONY: help env demo test check docs formal replay experiment fuzz bench verilog bitstream fpga-report regress clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -52,13 +52,19 @@ verilog: env ## the unit as one Verilog file: CONFIG=small, default, large, name
 bench: env ## how fast it is, beside bounds and targets: QUICK=1 in a minute, FULL=1 in an hour; build/bench/report.json and plots
 	$(RUN) bench $(if $(QUICK),--quick) $(if $(FULL),--full) $(ARGS)
 
-regress: env ## check, every test with all its parameters, demo, the replay of every capture in tests/data, and random testing
+bitstream: bitstream-arguments env ## the bench on a lab board: BOARD=ulx3s_85f; build/bitstream/<board>/top.bit
+	$(RUN) bitstream "$$BOARD" $(ARGS)
+
+fpga-report: env ## the unit on an ECP5: cells by block, frequency, critical path; build/fpga-report/report.json
+	$(RUN) fpga-report $(ARGS)
+
+regress: env ## check, every test with all its parameters, demo, replay of every capture, random testing, a bitstream, the FPGA report, bench
 	$(RUN) regress
 
 clean: ## remove what was built; the environment stays
 	rm -rf build .hypothesis .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: replay-arguments driver-arguments experiment-arguments
+.PHONY: replay-arguments driver-arguments experiment-arguments bitstream-arguments
 replay-arguments:
 	@test -n "$$TABLES" || { echo "make replay needs a capture:  make replay TABLES=tests/data/real-tables/legacy48" >&2; exit 2; }
 	@test -f "$$TABLES/capture.json" || case "$$TABLES" in *.npz) test -f "$$TABLES";; *) false;; esac || \
@@ -70,6 +76,9 @@ driver-arguments:
 
 experiment-arguments:
 	@test -f "$$FILE" || { echo "make experiment needs a file:  make experiment FILE=sim/stories/first_experiment.py" >&2; exit 2; }
+
+bitstream-arguments:
+	@test -n "$$BOARD" || { echo "make bitstream needs a board:  make bitstream BOARD=ulx3s_85f" >&2; exit 2; }
 
 .DEFAULT:
 	@echo "make cannot make '$@'; it can make:" >&2

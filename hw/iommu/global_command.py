@@ -120,9 +120,10 @@ class GlobalCommand(wiring.Component):
 
         following = Signal(UnitControl)   # control from the next cycle on
         unreachable = Signal()            # RTADDR as it stands
+        reachable_bits = (self.straps.host_address_width - PAGE_BITS)[:len(self.straps.host_address_width)]
         m.d.comb += [
             following.eq(control),
-            unreachable.eq(beyond(self.root.RTA, self.straps.host_address_width - PAGE_BITS)),
+            unreachable.eq(beyond(self.root.RTA, reachable_bits)),
         ]
         with m.If(obeyed):
             m.d.comb += following.translation_enabled.eq(asked.TE)
@@ -162,6 +163,7 @@ class GlobalCommand(wiring.Component):
 
     def _may_enable_queue(self):
         """Nothing stands against QIE: no invalidation by registers, no tail, and a queue that ends within 52 bits."""
-        queue = self.queue_address
-        last_page = queue.IQA + ((1 << queue.QS) - 1)
-        return ~(self.invalidation_pending | self.queue_tail.any() | last_page[_PAGE_NUMBER_BITS:].any())
+        address, most = self.queue_address.IQA, (1 << len(self.queue_address.QS)) - 1   # 2**most pages at most
+        last_page = address[:most] + ((1 << self.queue_address.QS) - 1)[:most]          # its low part, and a carry
+        leaves = address[_PAGE_NUMBER_BITS:].any() | (address[most:_PAGE_NUMBER_BITS].all() & last_page[most])
+        return ~(self.invalidation_pending | self.queue_tail.any() | leaves)

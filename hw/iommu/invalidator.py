@@ -133,14 +133,11 @@ class Invalidator(wiring.Component):
                 with m.If(merge.o.valid & asked.step.fence & ~other_translating & ~other_accessing):
                     m.next = "FLIP"
                 with m.If(merge.o.valid & ~asked.step.fence & ~scanning):
+                    m.d.sync += held.eq(asked.step.invalidation)
                     m.next = "BEGIN"
             with m.State("BEGIN"):
-                m.d.comb += [
-                    merge.o.ready.eq(1),
-                    self.port.begin.eq(1),
-                    self.port.payload.eq(asked.step.invalidation),
-                ]
-                m.d.sync += [held.eq(asked.step.invalidation), drain.eq(drain | asked.step.invalidation.drain)]
+                m.d.comb += [merge.o.ready.eq(1), self.port.begin.eq(1)]
+                m.d.sync += drain.eq(drain | held.drain)
                 m.next = "IDLE"
             with m.State("FLIP"):
                 m.d.comb += merge.o.ready.eq(1)

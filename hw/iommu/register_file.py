@@ -119,22 +119,20 @@ class RegisterFile(wiring.Component):
         row_written = Signal(_LANES * _LANE_BITS)   # what is written and read, in place in its row
         row_read = Signal.like(row_written)
         perform, write, error, locked = Signal(), Signal(), Signal(), Signal()
-        bases = {Base.FIXED: 0, Base.IRO: self.straps.invalidation_offset, Base.FRO: self.straps.fault_record_offset}
+        here = self._decode_rows(m, address.row)
 
         hits, reads, locks = {}, [], []
         for name, row in REGISTERS.items():
             m.submodules[name.lower()] = csr = Csr(row)
             port = getattr(self.registers, name)
             place = _Address.from_bits(row.offset)
-            here = lanes[place.lane:place.lane + row.width // _LANE_BITS]
-            distance = address.row - (bases[row.base] + place.row)
-            last = self.straps.fault_records if row.base is Base.FRO else 0
+            parts = lanes[place.lane:place.lane + row.width // _LANE_BITS]
             hits[name] = hit = Signal(name=f"{name.lower()}_hit")
             still = getattr(self, _LOCKED[name]) if name in _LOCKED else Const(0)
             m.d.comb += [
-                hit.eq((distance >= 0) & (distance <= last) & here.any()),
+                hit.eq(here[row.base, place.row] & parts.any()),
                 csr.data.eq(row_written >> (place.lane * _LANE_BITS)),
-                csr.strobes.eq(Mux(write & hit & ~still, here, 0)),
+                csr.strobes.eq(Mux(write & here[row.base, place.row] & ~still, parts, 0)),
                 csr.state.eq(port.state),
                 port.value.eq(csr.value),
                 port.commands.eq(csr.commands),
@@ -149,7 +147,6 @@ class RegisterFile(wiring.Component):
                    row_read.word_select(address.lane, _LANE_BITS))
         m.d.comb += [
             self.accesses.ready.eq(~self.replies.valid),
-            self.record_index.eq(address.row - self.straps.fault_record_offset),
             lanes.eq(Mux(access.wide, 0b11, 0b01) << address.lane),
             row_written.eq(Mux(access.wide, access.data.replicate(2), access.data[:_LANE_BITS].replicate(_LANES))),
             row_read.eq(reduce(or_, reads)),
@@ -183,3 +180,24 @@ class RegisterFile(wiring.Component):
                 access.write, Mux(access.wide, access.data, access.data[:_LANE_BITS]), Mux(error, 0, read))),
         ]
         return m
+
+    def _decode_rows(self, m, row):
+        """Which rows with a register in them the address is in: by base, and row from there."""
+        wanted = {(register.base, _Address.from_bits(register.offset).row) for register in REGISTERS.values()}
+        from_records = Signal(len(row) + 1)   # rows from the first record on; beyond any number if before it
+        m.d.comb += [
+            from_records.eq(row - self.straps.fault_record_offset),
+            self.record_index.eq(from_records),
+        ]
+        index_bits = len(self.record_index)
+        here = {}
+        for base, offset in sorted(wanted, key=lambda place: (place[0].name, place[1])):
+            here[base, offset] = there = Signal(name=f"in_{base.name.lower()}_row_{offset}")
+            match base:
+                case Base.FIXED:
+                    m.d.comb += there.eq(row == offset)
+                case Base.IRO:
+                    m.d.comb += there.eq(row == self.straps.invalidation_offset + offset)
+                case Base.FRO:  # as many rows as there are records
+                    m.d.comb += there.eq(~from_records[index_bits:].any() & (self.record_index <= self.straps.fault_records))
+        return here

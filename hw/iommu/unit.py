@@ -157,7 +157,8 @@ class IommuUnit(wiring.Component):
         m.submodules.prewalk_window = prewalk_window = PrewalkWindow()
         m.submodules.update_port = update_port = UpdatePort(word_bits=config.memory_word_bits)
         m.submodules.memory_arbiter = arbiter = MemoryArbiter(
-            clients=len(MemoryClient), word_bits=config.memory_word_bits)
+            clients=len(MemoryClient), word_bits=config.memory_word_bits,
+            writers=(MemoryClient.UPDATE_PORT, MemoryClient.MESSAGE_WRITER), exchanger=MemoryClient.UPDATE_PORT)
 
         # The straps, as they stood in the first cycle after reset.
         straps = Signal(Straps)

@@ -93,6 +93,15 @@ class UpdatePort(wiring.Component):
             event.payload.detail.eq(held.desired),
         ]
 
+        refused, answered = Signal(), Signal()
+        with m.If(answered):
+            m.d.sync += [
+                self.replies.payload.swapped.eq(stored),
+                self.replies.payload.error.eq(memory_reply.error),
+                self.replies.payload.observed.eq(observed),
+            ]
+        with m.If(refused):  # apart, and after: the flip-flops' own reset, no logic in front of them
+            m.d.sync += [self.replies.payload.eq(0), self.replies.payload.error.eq(1)]
         with m.FSM(name="update"):
             with m.State("IDLE"):
                 m.d.comb += [
@@ -100,20 +109,16 @@ class UpdatePort(wiring.Component):
                     self.requests.ready.eq(self.memory_requests.ready | misaligned),
                 ]
                 with m.If(self.requests.valid & self.requests.ready):
-                    m.d.sync += [held.eq(request), self.replies.payload.eq(0)]
+                    m.d.sync += held.eq(request)
                     with m.If(misaligned):
-                        m.d.sync += self.replies.payload.error.eq(1)
+                        m.d.comb += refused.eq(1)
                         m.next = "REPLY"
                     with m.Else():
                         m.next = "STORE"
             with m.State("STORE"):
                 m.d.comb += [self.memory_replies.ready.eq(1), event.valid.eq(self.memory_replies.valid)]
                 with m.If(self.memory_replies.valid):
-                    m.d.sync += [
-                        self.replies.payload.swapped.eq(stored),
-                        self.replies.payload.error.eq(memory_reply.error),
-                        self.replies.payload.observed.eq(observed),
-                    ]
+                    m.d.comb += answered.eq(1)
                     m.next = "REPLY"
             with m.State("REPLY"):
                 m.d.comb += self.replies.valid.eq(1)

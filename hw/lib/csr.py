@@ -10,6 +10,7 @@ from hw.spec.registers import Access
 
 __all__ = ["Csr", "register_layout"]
 
+_PART_BITS = 32   # what a strobe stands for
 _STORED = (Access.RW, Access.WO)
 _COMMANDS = (Access.RW1C, Access.TRIGGER, Access.ONE_SHOT)
 _HARDWARE = (Access.RO, Access.RW1C, Access.TRIGGER)
@@ -69,7 +70,7 @@ class Csr(wiring.Component):
         reset = {field.name: field.reset for field in row.fields}
         stored = {field.name: field.reset for field in row.fields if field.access in _STORED}
         super().__init__({
-            "strobes": In(row.width // 32),
+            "strobes": In(row.width // _PART_BITS),
             "data": In(layout),
             "state": In(layout, init=reset),
             "value": Out(layout, init=stored),
@@ -79,12 +80,15 @@ class Csr(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        written = Cat(strobe.replicate(32) for strobe in self.strobes)
+        written = Cat(strobe.replicate(_PART_BITS) for strobe in self.strobes)
         data, state, value = self.data.as_value(), self.state.as_value(), self.value.as_value()
         stored, command, hardware, readable = (
             Const(_mask(self._row, kinds), self._row.width)
             for kinds in (_STORED, _COMMANDS, _HARDWARE, (Access.RW,)))
-        m.d.sync += value.eq(((value & ~written) | (data & written)) & stored)
+        for index, strobe in enumerate(self.strobes):
+            part = slice(index * _PART_BITS, (index + 1) * _PART_BITS)
+            with m.If(strobe):  # the flip-flops' own enable: no logic in front of them
+                m.d.sync += value[part].eq(data[part] & stored[part])
         m.d.comb += [
             self.commands.eq(data & written & command),
             self.read.eq((state & hardware) | (value & readable)),

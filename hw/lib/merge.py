@@ -1,9 +1,63 @@
-"""Merge several streams of one payload into one, in turn. Ours."""
+"""Merge several streams of one payload into one, in turn. Ours.
+
+::
+
+    i[n].valid --> Turn --chosen, one bit per input--+--> o.valid, i[n].ready
+    i[n].payload --------------------------------- AND-OR --> o.payload
+"""
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Merge"]
+from hw.lib.match import first_one, one_hot_select
+
+__all__ = ["Merge", "Turn"]
+
+
+class Turn(wiring.Component):
+    """Whose turn it is, of several that wait: round robin, one bit for each.
+
+    Parameters
+    ----------
+    ports : int
+        Who may wait, at least 1.
+
+    Members
+    -------
+    waiting
+        One bit for each port. A port that waits keeps waiting until it has been served.
+    served
+        The one that is chosen is served in this cycle.
+    chosen
+        One-hot: the first waiting port after the last one chosen; zero if none waits. A choice stands until it is served.
+
+    Timing
+    ------
+    Combinational. Whoever waits is served after every other port has been at most once.
+    """
+
+    def __init__(self, *, ports):
+        if ports < 1:
+            raise ValueError(f"ports must be at least 1, not {ports!r}")
+        self._ports = ports
+        super().__init__({"waiting": In(ports), "served": In(1), "chosen": Out(ports)})
+
+    def elaborate(self, platform):
+        m = Module()
+        last = Signal(self._ports, init=1)   # the one chosen last
+        later = Signal(self._ports)          # all behind it
+        stalled = Signal()
+        behind, first = Signal(self._ports), Signal(self._ports)
+        m.d.comb += [
+            later.eq(Cat(last[:port].any() for port in range(self._ports))),
+            behind.eq(first_one(self.waiting & later)),
+            first.eq(first_one(self.waiting)),
+            self.chosen.eq(Mux(stalled, last, Mux((self.waiting & later).any(), behind, first))),
+        ]
+        m.d.sync += stalled.eq(self.waiting.any() & ~self.served)
+        with m.If(self.waiting.any()):
+            m.d.sync += last.eq(self.chosen)
+        return m
 
 
 class Merge(wiring.Component):
@@ -19,7 +73,8 @@ class Merge(wiring.Component):
     Members
     -------
     i[n], o
-        In and out.
+        In and out. The payload of `o` is zero while nothing is offered. An input is ready only while it is valid and
+        its turn has come.
 
     Timing
     ------
@@ -38,26 +93,13 @@ class Merge(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Choose the first waiting input after the last one chosen; keep a stalled choice.
-        chosen = Signal(range(self._ports))
-        last_chosen = Signal.like(chosen)
-        stalled = Signal()
-        m.d.comb += chosen.eq(last_chosen)
-        with m.If(~stalled), m.Switch(last_chosen):
-            for last in range(self._ports):
-                with m.Case(last):
-                    for step in reversed(range(1, self._ports + 1)):  # the nearest, last, wins
-                        candidate = (last + step) % self._ports
-                        with m.If(self.i[candidate].valid):
-                            m.d.comb += chosen.eq(candidate)
-        m.d.sync += [last_chosen.eq(chosen), stalled.eq(self.o.valid & ~self.o.ready)]
-
-        with m.Switch(chosen):
-            for index, source in enumerate(self.i):
-                with m.Case(index):
-                    m.d.comb += [
-                        self.o.payload.eq(source.payload),
-                        self.o.valid.eq(source.valid),
-                        source.ready.eq(self.o.ready),
-                    ]
+        m.submodules.turn = turn = Turn(ports=self._ports)
+        m.d.comb += [
+            turn.waiting.eq(Cat(source.valid for source in self.i)),
+            turn.served.eq(self.o.ready),
+            self.o.valid.eq(turn.waiting.any()),
+            self.o.payload.eq(one_hot_select(turn.chosen, (source.payload for source in self.i))),
+        ]
+        for source, chosen in zip(self.i, turn.chosen, strict=True):
+            m.d.comb += source.ready.eq(chosen & self.o.ready)
         return m

@@ -15,9 +15,11 @@ class TableMemory(wiring.Component):
     Parameters
     ----------
     depth_words : int
-        Words, at least 1; they start at address 0. All are zero after reset of the device.
+        Words, at least 1; they start at address 0. Those that `init` does not name are zero.
     latency : int
         Cycles from a request's acceptance to its reply, at least 2.
+    init : sequence of int
+        The first words, as the device's configuration leaves them; a reset does not bring them back.
 
     Members
     -------
@@ -38,12 +40,15 @@ class TableMemory(wiring.Component):
     Source: ours.
     """
 
-    def __init__(self, *, depth_words, latency=2):
+    def __init__(self, *, depth_words, latency=2, init=()):
         if depth_words < 1:
             raise ValueError(f"depth_words must be at least 1, not {depth_words!r}")
         if latency < 2:
             raise ValueError(f"latency must be at least 2, not {latency!r}")
+        if len(init) > depth_words:
+            raise ValueError(f"init must have at most {depth_words} words, not {len(init)}")
         self._depth_words = depth_words
+        self._init = list(init)
         self._latency = latency
         self._reply = memory_reply_layout(QUANTUM_BITS)
         super().__init__({
@@ -53,7 +58,7 @@ class TableMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.words = words = memory.Memory(shape=QUANTUM_BITS, depth=self._depth_words, init=[])
+        m.submodules.words = words = memory.Memory(shape=QUANTUM_BITS, depth=self._depth_words, init=self._init)
         write = words.write_port(granularity=8)
         read = words.read_port(transparent_for=(write,))  # an access sees the one before it
         moving = Signal()

@@ -126,3 +126,37 @@ def test_an_event_stands_in_the_cycle_in_which_memory_accepts():
 def test_more_clients_than_tags_can_tell_apart_are_refused(clients):
     with pytest.raises(ValueError, match=f"clients must be between 1 and 8, not {clients}"):
         MemoryArbiter(clients=clients)
+
+
+def test_wide_fields_come_from_writers_and_the_expected_value_from_the_exchanger_alone():
+    dut = MemoryArbiter(clients=3, writers=(1, 2), exchanger=2)
+    seen = []
+    full = {"operation": MemoryOperation.WRITE, "hpa": 0x40, "data": 7, "expected": 9, "write_mask": 3, "tag": 5}
+
+    async def clients(ctx):
+        for client in range(3):
+            ctx.set(dut.requests[client].payload, full)
+        ctx.set(dut.requests[2].payload.expected, 11)
+        for client in range(3):
+            ctx.set(dut.requests[client].valid, 1)
+            access = ctx.get(dut.memory_request.payload)
+            seen.append((access.operation, access.hpa, access.data, access.write_mask, access.expected, access.tag))
+            ctx.set(dut.memory_request.ready, 1)
+            await ctx.tick()
+            ctx.set(dut.requests[client].valid, 0)
+
+    run(dut, clients)
+    read, write = MemoryOperation.READ, MemoryOperation.WRITE
+    assert seen == [(read, 0x40, 0, 0, 11, 5), (write, 0x40, 7, 3, 11, 0x105), (write, 0x40, 7, 3, 11, 0x205)]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (dict(writers=(0, 3)), r"writers must be clients, 0 to 2, not \[0, 3\]"),
+        (dict(writers=(0, 1), exchanger=2), r"exchanger must be one of the writers \[0, 1\], not 2"),
+    ],
+)
+def test_impossible_writers_are_refused(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        MemoryArbiter(clients=3, **parameters)

@@ -15,11 +15,11 @@ from amaranth.back import rtlil
 from rich.console import Console
 from rich.table import Table
 
-from hw.fpga.configs import CONFIGS
 from hw.fpga.figures import CELLS, cells_by_block, critical_path, frequency, total_cells
 from hw.fpga.harness import UNCONNECTED, RegisteredPins
 from hw.fpga.peers import PEERS
 from hw.fpga.tools import ToolError, place_and_route, synthesise, tool_versions, without_outputs
+from hw.iommu.config import CONFIGS
 from hw.iommu.unit import IommuUnit
 
 __all__ = ["Limits", "measure", "misses"]

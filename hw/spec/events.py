@@ -23,9 +23,11 @@ class EventKind(enum.IntEnum, shape=5):
     CONTEXT_FETCH = 4        # a context fetch began [source_id tag]
     CONTEXT_RESULT = 5       # ... and ended [source_id tag domain_id hpa = table pointer; detail: ContextDetail]
     CONTEXT_FILL = 6         # put in the context cache [source_id domain_id hpa; detail: ContextDetail]
-    WALK = 7                 # a request waits for a walk, its own or another's [source_id domain_id tag iova hpa = table pointer; detail: WalkStart]
+    # A request waits for a walk, its own or another's.
+    WALK = 7                 # [source_id domain_id tag iova hpa = table pointer; detail: WalkStart]
     WALK_RESULT = 8          # ... and has its result [same, hpa = table pointer of the walk; detail: WalkDetail]
-    IOTLB_FILL = 9           # put in the IOTLB, once per entry of the line [domain_id iova = page base, hpa = page base; detail: FillDetail]
+    # Put in the IOTLB, one event for each entry of the line; and in a paging-structure cache, likewise.
+    IOTLB_FILL = 9           # [domain_id iova = page base, hpa = page base; detail: FillDetail]
     MEMORY = 10              # the unit accessed memory [hpa tag = MemoryClient, client's tag; detail: MemoryOperation in bits 1:0]
     UPDATE = 11              # a store was answered; it took place at its MEMORY event [hpa tag = 1 if swapped; detail: desired]
     INVALIDATION_BEGIN = 12  # from here on it hides what it removes [domain_id source_id; detail: Invalidation]
@@ -39,7 +41,7 @@ class EventKind(enum.IntEnum, shape=5):
     QUEUE_ERROR = 20         # FSTS.IQE, ITE or ICE was set [source_id of the device; tag: QueueTrouble; detail: QueueError]
     REGISTER = 21            # the host accessed the register window [hpa = offset; tag: RegisterAccess; detail: data in bits 63:0]
     WAIT_ABANDONED = 22      # a wait that had been fetched will never complete (ITE) [detail: its first 16 bytes]
-    STRUCTURE_FILL = 23      # put in a paging-structure cache, likewise [domain_id iova = base of what it covers, hpa = table; detail: StructureDetail]
+    STRUCTURE_FILL = 23      # [domain_id iova = base of what it covers, hpa = table that it names; detail: StructureDetail]
     PREFETCH = 24            # a walk that no request waits for began [domain_id iova hpa = table pointer; tag: PrefetchCause]
 
 

@@ -3,8 +3,8 @@
 
 import pytest
 
-from hw.fpga.configs import CONFIGS
 from hw.fpga.report import measure
+from hw.iommu.config import CONFIGS
 
 LIMIT_LUT4 = 8_000  # of the small configuration: two thirds of what the default may take
 

@@ -14,6 +14,7 @@ from amaranth.lib import data, fifo, memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.lib.plain_memory import plain_memory
 from hw.lib.stream import Queue
 
 __all__ = ["WaiterLists"]
@@ -114,11 +115,8 @@ class WaiterLists(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         append, current = self.append, self.current
-        # apart: nothing that is used is read in the cycle in which it is written, so that a block RAM needs no bypass
-        m.submodules.payloads_apart = payloads = memory.Memory(shape=self._payload, depth=self._places, init=[])
         m.submodules.behind = behind = memory.Memory(shape=self._place_bits, depth=self._places, init=[])
-        payload_write, behind_write = payloads.write_port(), behind.write_port()
-        payload_read = payloads.read_port()
+        behind_write = behind.write_port()
         behind_read = behind.read_port(domain="comb")
 
         # What is known of each list. `restarts` and `resumed` are of the lists that have been sent back.
@@ -136,13 +134,17 @@ class WaiterLists(wiring.Component):
 
         place = Signal(self._place_bits)  # of the current waiter
 
+        reading = Signal(self._place_bits)  # whose payload is read in this cycle, to be current in the next
+
         # Append: a free place, at the end of the list.
         places = append.valid & ~(append.begins & append.lonely)
         free_place = self._free_place(m, taken=places, left=current.valid & self.advance & ~current.lonely, place=place)
+        (payload,) = plain_memory(      # nothing that is used is read in the cycle in which it is written
+            m, "payloads", self._payload, depth=self._places, enable=places, address=free_place, data=append.payload,
+            reads=[reading])
         joins_lonely = ~append.begins & lonely.bit_select(append.list, 1)
         starts_chain = append.begins | joins_lonely
         m.d.comb += [
-            payload_write.addr.eq(free_place), payload_write.data.eq(append.payload), payload_write.en.eq(places),
             newest_write.addr.eq(append.list), newest_write.data.eq(free_place), newest_write.en.eq(places),
             newest_of_append.addr.eq(append.list),
             behind_write.addr.eq(newest_of_append.data), behind_write.data.eq(free_place),
@@ -166,8 +168,7 @@ class WaiterLists(wiring.Component):
             finished.i.valid.eq(self.finish.valid & (finished.o.valid | ~free)),
         ]
 
-        # Whose payload is read in this cycle, to be current in the next.
-        reading = Signal(self._place_bits)
+        # Whose payload is read.
         begun = Mux(late, current.list, self.selected.list)
         is_resumed = resumed.bit_select(begun, 1)
         m.d.comb += [beginning_read.addr.eq(begun), reading.eq(place)]
@@ -175,7 +176,7 @@ class WaiterLists(wiring.Component):
             m.d.comb += reading.eq(Mux(is_resumed, restart_read.data.place, beginning_read.data.place))
         with m.Elif(self.advance):
             m.d.comb += reading.eq(behind_read.data)
-        m.d.comb += [restart_read.addr.eq(begun), payload_read.addr.eq(reading), behind_read.addr.eq(place)]
+        m.d.comb += [restart_read.addr.eq(begun), behind_read.addr.eq(place)]
         m.d.sync += place.eq(reading)
 
         # The current waiter.
@@ -204,7 +205,7 @@ class WaiterLists(wiring.Component):
                 current.fresh.eq(current.fresh & may_stay_fresh & (place != oldest_newest)),
             ]
         m.d.comb += [
-            current.payload.eq(payload_read.data),
+            current.payload.eq(payload),
             newest_of_current.addr.eq(current.list),
             current.last.eq(current.lonely | (newest_of_current.data == place)),
         ]

@@ -95,6 +95,16 @@ def test_neither_half_of_a_write_waits_for_the_other_and_none_goes_twice(first, 
     assert len(port.taken[first]) == 1
 
 
+def test_writes_one_after_the_other_each_have_address_and_data():
+    port = Port()
+
+    async def bench(ctx):
+        for tag in range(3):
+            await send(ctx, port.dut.requests, request(WRITE, 0x1000 * tag, tag=tag, data=tag, write_mask=1))
+    port.run(bench)
+    assert [burst.id for burst in port.taken["aw"]] == [beat.data for beat in port.taken["w"]] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(("resp", "error"), [
     (AxiResponse.OKAY, 0), (AxiResponse.SLVERR, 1), (AxiResponse.DECERR, 1)])
 def test_what_memory_refuses_is_an_error(resp, error):

@@ -163,7 +163,7 @@ class TaggedCache(wiring.Component):
             compared_set.eq(scan_set),
             newer.eq(Mux(scan_set == self.filled_set, written, 0)),
         ]
-        with m.If(beginning | (sweeping & ~reading)):
+        with m.If(beginning | (sweeping & ~reading & ~comparing)):
             m.d.sync += [reading.eq(1), scan_set.eq(0)]
         with m.Elif(reading):
             m.d.sync += [reading.eq(scan_set != self._sets - 1), scan_set.eq(scan_set + 1)]

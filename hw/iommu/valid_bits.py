@@ -49,7 +49,8 @@ class ValidBits(wiring.Component):
         words = []                       # of the setter and of the clearer, at each of these places
         writes = []
         for name in ("setter", "clearer"):
-            m.submodules[name] = rows = memory.Memory(shape=self._ways, depth=self._sets, init=[])
+            m.submodules[name] = rows = memory.Memory(
+                shape=self._ways, depth=self._sets, init=[], attrs={"ram_style": "distributed"})
             reads = [rows.read_port(domain="comb") for _ in places]
             m.d.comb += [read.addr.eq(place) for read, place in zip(reads, places, strict=True)]
             words.append([read.data for read in reads])

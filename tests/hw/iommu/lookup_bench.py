@@ -67,6 +67,8 @@ class Bench:
         self.begins = {}  # cycle: invalidation
         self.flips = set()  # cycles from which on the colour is the other one
         self.fills = {}  # cycle: (port name, payload)
+        self.touched = []  # (cycle, payload)
+        self.counts = []  # of every cycle
 
     async def prepare(self, ctx, *, devices=DEVICES, lines=LINES):
         """Translation on, both caches filled, the pipeline idle."""
@@ -101,6 +103,9 @@ class Bench:
             output = getattr(dut, name)
             if ctx.get(output.valid & output.ready):
                 self.left[name].append((self.cycle, ctx.get(output.payload)))
+        if ctx.get(dut.touched.valid):
+            self.touched.append((self.cycle, ctx.get(dut.touched.payload)))
+        self.counts.append(ctx.get(dut.counts))
         if ctx.get(dut.requests.valid & dut.requests.ready):
             self.accepted.append((self.cycle, self.waiting.pop(0)))
         await ctx.tick()

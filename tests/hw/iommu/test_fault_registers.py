@@ -16,6 +16,17 @@ def test_a_fault_record_reads_in_halves_and_in_dwords():
     run_registers(testbench)
 
 
+def test_there_is_no_record_256_rows_behind_the_first_nor_right_before_it():
+    async def testbench(bench):
+        await bench.fault(source_id=0xBEEF)
+        assert await bench.read(FRCD + 8) == 0xBEEF
+        assert await bench.read(FRCD + 16 * 256 + 8) == 0
+        assert await bench.read(FRCD - 16 + 8) == 0
+        await bench.write(FRCD + 16 * 256 + 12, 0x8000_0000)
+        assert await bench.read(FRCD + 12) >> 31 == 1
+    run_registers(testbench)
+
+
 def test_f_is_cleared_by_a_one_in_the_highest_dword_of_its_own_record():
     async def testbench(bench):
         for source_id in range(4):

@@ -81,7 +81,7 @@ class LatencyHistogram(wiring.Component):
         # A DMA begins.
         begin = begun.write_port()
         request = self.accepted.payload
-        watched = ~self.clear & (~self.watch.single | (self.watch.device == request.flight.device))
+        watched = ~self.watch.single | (self.watch.device == request.flight.device)
         m.d.comb += [
             begin.addr.eq(request.tag),
             begin.data.cycle.eq(now),
@@ -111,7 +111,7 @@ class LatencyHistogram(wiring.Component):
         ]
         sweep = Signal(range(HISTOGRAM_BINS))
         m.d.comb += [
-            bins.count.eq(counts & ~self.clear),
+            bins.count.eq(counts),
             bins.row.eq(Mux(latency < HISTOGRAM_BINS, latency, HISTOGRAM_BINS - 1)),
             bins.host_row.eq(Mux(self.clear, sweep, self.bin)),
             bins.clear.eq(self.clear),

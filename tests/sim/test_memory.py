@@ -121,6 +121,9 @@ def test_the_ports_write_to_signed_pages_as_to_any_other(memory, library):
                                            ctypes.byref(ctypes.c_ubyte()), data) & 0xFF
         replies.append(data.raw[:16])
     assert replies == [bytes(8) + signature, b"stamped." + signature, b"stamped." + signature]
+    memory.fill(0x11_000, PAGE_BYTES, 0xDB)  # freed: kept whole from now on
+    library.sparse_memory_write(*at, stamp, 0x00FF)
+    assert memory.read(0x11_010, 0x10) == b"stamped." + b"\xDB" * 8
 
 
 @given(st.lists(st.tuples(st.integers(0, 4 * PAGE_BYTES - 300), st.binary(min_size=1, max_size=300)), max_size=10))

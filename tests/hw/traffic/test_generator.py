@@ -5,6 +5,7 @@ from collections import deque
 from itertools import islice, pairwise
 
 import pytest
+from amaranth import ResetInserter, Signal
 
 from hw.spec.bench import DMA_BYTES, DeviceConfig, PageEntry, Pattern, TrafficControl
 from hw.spec.codec import decode, encode
@@ -24,6 +25,7 @@ class Surroundings:
         self.rhythm = rhythm
         self.requests, self.cycles, self.accepted = [], [], []
         self.done = deque()  # rows, one per cycle
+        self.reset = Signal()
 
     async def page(self, ctx, index, **fields):
         port = self.dut.page_list
@@ -79,7 +81,7 @@ class Surroundings:
                 ctx.set(dut.done.payload, self.done.popleft() if self.done else 0)
                 await ctx.tick()
 
-        simulate(dut, main, background=(unit, pool, watch, finish))
+        simulate(ResetInserter(self.reset)(dut), main, background=(unit, pool, watch, finish))
 
 
 @pytest.mark.parametrize("rhythm", RHYTHMS.values(), ids=RHYTHMS)
@@ -212,6 +214,24 @@ def test_a_device_alone_issues_at_full_rate_up_to_its_own_limit_and_goes_on_when
         around.done.extend([3, 3, 3])
         await ctx.tick().repeat(40)
         assert len(around.requests) == 19
+
+    around.run(testbench)
+
+
+def test_a_reset_forgets_what_counted_against_a_limit():
+    around = Surroundings()
+
+    async def testbench(ctx):
+        await around.device(ctx, 1, limit=2)
+        around.control(ctx)
+        await ctx.tick().repeat(20)
+        assert len(around.requests) == 2
+        ctx.set(around.reset, 1)
+        await ctx.tick()
+        ctx.set(around.reset, 0)
+        await around.device(ctx, 1, limit=2)
+        await ctx.tick().repeat(20)
+        assert len(around.requests) == 4
 
     around.run(testbench)
 

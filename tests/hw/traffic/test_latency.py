@@ -143,21 +143,20 @@ def test_what_was_accepted_before_the_clearing_or_during_it_does_not_count():
 @pytest.mark.parametrize("tail", range(4))
 def test_what_is_answered_as_the_clearing_begins_or_ends_leaves_nothing(tail):
     async def testbench(ctx, dut):
-        for tag in range(6):
+        for tag in range(8):
             await accept(ctx, dut, tag)
+        await reply(ctx, dut, 7)                 # on its way into its bin when the clearing begins, which waits for it
         await reply(ctx, dut, 0)
-        ctx.set(dut.clear, 1)                    # with one answer in each of its cycles
+        ctx.set(dut.clear, 1)
         await reply(ctx, dut, 1)
         await reply(ctx, dut, 2)
-        cycles = 2
-        while not ctx.get(dut.cleared):
-            await ctx.tick()
-            cycles += 1
-        assert 1024 <= cycles + 1 < 1030
-        await reply(ctx, dut, 3)                 # in the very cycle of `cleared`
+        await ticks(ctx, 1024 - 4)
+        for tag in (3, 4, 5):
+            assert ctx.get(dut.cleared) == (tag == 5)
+            await reply(ctx, dut, tag)           # in the last cycles, the very one of `cleared` among them
         ctx.set(dut.clear, 0)
         await ticks(ctx, tail)
-        await reply(ctx, dut, 4)
+        await reply(ctx, dut, 6)
         assert await counted(ctx, dut) == {}
         assert ctx.get(dut.longest) == 0
 

@@ -5,32 +5,17 @@ from operator import or_, xor
 from amaranth import *
 from amaranth.hdl import ShapeCastable
 
-_LOW_DIGIT_BITS = 3
-
 __all__ = ["beyond", "equal_except", "first_one", "fold", "low_mask", "one_hot_number", "one_hot_select"]
 
 
 def low_mask(count, width):
     """`width` bits of which the lowest `count` are set; `count` may be a hardware value.
 
-    In two digits, each decoded once: a bit then costs one small gate, where a comparison would cost it a carry chain.
+    One comparison with a constant for each bit, which synthesis makes a small gate of if it is told to (hw/fpga/tools.py).
     """
     if isinstance(count, int):
         return Const((1 << min(count, width)) - 1, width)
-    count = Value.cast(count)
-    low, high = count[:_LOW_DIGIT_BITS], count[_LOW_DIGIT_BITS:]
-
-    def above(digit, digits):
-        equal = [digit == each for each in range(digits)]
-        return [reduce(or_, equal[each + 1:], Const(0, 1)) for each in range(digits)], equal
-
-    low_above, _ = above(low, 1 << len(low))
-    if not len(high):
-        bits = low_above
-    else:
-        high_above, high_equal = above(high, 1 << len(high))
-        bits = [more | (equal & bit) for more, equal in zip(high_above, high_equal, strict=True) for bit in low_above]
-    return Cat(*bits, *[Const(0, 1)] * width)[:width]
+    return Cat(count > bit for bit in range(width))
 
 
 def beyond(value, bits):

@@ -30,7 +30,7 @@ def main(
     slots: Annotated[list[int] | None, typer.Option(help="Walk slots.")] = None,
     word_bits: Annotated[list[int] | None, typer.Option(help="Of a memory word: 128, 512.")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Of the random patterns.")] = None,
-    slowed: Annotated[bool, typer.Option("--slowed", help="The control: the IOTLB answers none of the first device's requests.")] = False,
+    slowed: Annotated[bool, typer.Option("--slowed", help="The control: no answer from the IOTLB for the first device.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured before.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the report, the plots and what was observed go.")] = BUILD / "bench",
 ) -> None:

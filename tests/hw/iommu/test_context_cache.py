@@ -27,7 +27,11 @@ async def look_up(ctx, dut, source_id, *, pasid_present=0, pasid=0):
     ctx.set(dut.key.pasid_present, pasid_present)
     ctx.set(dut.key.pasid, pasid)
     await ctx.tick()
-    return ctx.get(dut.context) if ctx.get(dut.hit) else None
+    ctx.set(dut.looked_up, 1)
+    found = ctx.get(dut.context) if ctx.get(dut.hit) else None
+    await ctx.tick()
+    ctx.set(dut.looked_up, 0)
+    return found
 
 
 async def invalidate(ctx, dut, value):
@@ -76,6 +80,21 @@ def test_a_new_context_of_a_device_replaces_the_old_one():
             assert (await look_up(ctx, dut, 7)).domain_id == domain_id
         await invalidate(ctx, dut, invalidation("CONTEXT_CACHE", Granularity.DOMAIN_SELECTIVE, domain_id=3))
         assert (await look_up(ctx, dut, 7)).domain_id == 4
+
+    simulate(dut, bench)
+
+
+def test_a_device_that_is_looked_up_stays_where_one_that_is_not_goes():
+    dut = ContextCache(SMALL)
+    devices = [0x0000, 0x0003, 0x0005]  # of one set of two ways
+
+    async def bench(ctx):
+        for source_id in devices[:2]:
+            await fill(ctx, dut, source_id=source_id)
+        await look_up(ctx, dut, devices[0])
+        await ctx.tick()
+        await fill(ctx, dut, source_id=devices[2])
+        assert [each for each in devices if await look_up(ctx, dut, each) is not None] == [devices[0], devices[2]]
 
     simulate(dut, bench)
 

@@ -128,3 +128,18 @@ def test_when_all_lines_of_a_set_are_used_the_last_one_used_stays():
         assert await look_up(ctx, dut, 0) is not None
 
     simulate(dut, bench)
+
+
+def test_a_new_line_in_the_place_of_a_used_one_is_not_used():
+    dut = cache(ways=2)
+
+    async def bench(ctx):
+        for number in (0, SETS):
+            await fill(ctx, dut, number)
+        await look_up(ctx, dut, 0)
+        await ctx.tick()
+        assert await fill(ctx, dut, 0) == 0  # the same line anew: as if it had never been used
+        assert await fill(ctx, dut, 2 * SETS) == 1  # its turn
+        assert await fill(ctx, dut, 3 * SETS) == 0
+
+    simulate(dut, bench)

@@ -22,7 +22,7 @@ from tests.hw.iommu.lookup_bench import (
     Bench,
     tagged,
 )
-from tests.hw.iommu.request_path import entry, invalidation, iotlb_line, request, simulate
+from tests.hw.iommu.request_path import context_fill, entry, invalidation, iotlb_line, request, simulate
 
 NAMES = list(LookupCounts.as_shape().members)
 
@@ -132,6 +132,32 @@ def test_without_a_request_nothing_stalls():
     bench.ready["answers"] = itertools.repeat(False)
     _, counts = run(bench, [HIT] * 6, cycles=40)
     assert set().union(*counts) == {"requests", "hits"}
+
+
+@pytest.mark.parametrize("cache", ["iotlb", "context"])
+def test_what_requests_find_stays_in_its_cache_when_others_come(cache):
+    """Two lines of one set of two ways; the first is asked for, and a third one comes."""
+    bench = Bench()
+    if cache == "iotlb":
+        asked = [request(source_id=KNOWN, iova=page << 12) for page in (0x80, 0x100, 0x180)]
+        comes = [iotlb_line([entry(), entry()], domain_id=5, iova_page=one.iova >> 12) for one in asked]
+        filled = {"devices": DEVICES[:1], "lines": comes[:2]}
+    else:
+        asked = [request(source_id=source_id, iova=0x10_000) for source_id in (0x0000, 0x0003, 0x0005)]
+        comes = [context_fill(source_id=one.source_id) for one in asked]
+        filled = {"devices": comes[:2], "lines": [iotlb_line([entry(), entry()], iova_page=0x10)]}
+
+    async def play(ctx):
+        await bench.prepare(ctx, **filled)
+        bench.waiting = [tagged(asked[0], 0)]
+        await bench.settle(ctx)
+        bench.fills[bench.cycle] = [(f"{cache}_fill", comes[2])]
+        await bench.run(ctx, 3)
+        bench.waiting = [tagged(one, tag) for tag, one in enumerate(asked, start=1)]
+        await bench.settle(ctx)
+        assert {answer.transaction.request.tag for _, answer in bench.left["answers"]} == {0, 1, 3}
+
+    simulate(bench.dut, play)
 
 
 def test_fills_scans_and_misses_in_every_cycle_cost_no_cycle():

@@ -22,7 +22,7 @@ env: ## the environment of the other targets, in .venv, from pdm.lock
 demo: env ## the story: domains replaced under live DMA, hitless and not; a table, build/demo/report.json and waveforms
 	$(RUN) demo $(ARGS)
 
-test: env ## every test; build/test/report.json
+test: env ## every sentence; build/test/report.json
 	$(RUN) test $(ARGS)
 
 check: env ## lint, types, import rules: seconds
@@ -46,7 +46,7 @@ experiment: experiment-arguments env ## one's own experiment on the demo's machi
 fuzz: env ## random machines against the golden model: N=<images> SEED=<s>, or CASE=<file> to play one again; build/fuzz/report.json
 	$(RUN) fuzz $(if $(N),--images $(N)) $(if $(SEED),--seed $(SEED)) $(if $(CASE),--case "$$CASE") $(ARGS)
 
-regress: env ## check, test, demo, the replay of every capture in tests/data, and random testing
+regress: env ## check, every test with all its parameters, demo, the replay of every capture in tests/data, and random testing
 	$(RUN) regress
 
 clean: ## remove what was built; the environment stays

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.deferred import DEFERRED, is_deferred
+
 OUTCOMES = ("passed", "failed", "error", "skipped")
 
 
@@ -18,6 +20,18 @@ def pytest_configure(config):
 
 
 _STARTED = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Mark what tests/deferred.py names, before marks are selected. A row that names nothing any more is an error."""
+    for item in items:
+        if is_deferred(item.nodeid):
+            item.add_marker(pytest.mark.regress)
+    if config.args == config.getini("testpaths"):
+        idle = [pattern for pattern in DEFERRED if not any(re.search(pattern, item.nodeid) for item in items)]
+        if idle:
+            raise pytest.UsageError(f"tests/deferred.py: there is no such test: {', '.join(idle)}")
 
 
 @pytest.fixture

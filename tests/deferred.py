@@ -1,0 +1,32 @@
+"""The tests that `make test` leaves to `make regress`: more of what another test of the same sentence samples. Ours.
+
+A row is a pattern that the ID of a test must contain, and what `make test` keeps of the same sentence. The whole collection
+must have a test for each row. `make test ARGS="-m regress"` runs these alone.
+"""
+import re
+
+__all__ = ["DEFERRED", "is_deferred"]
+
+DEFERRED = {
+    # What the gateware and its golden model say of random machines.
+    r"cosim/test_fuzz\.py::test_.*\[220\]": "60 machines; make fuzz plays as many as one likes",
+    r"cosim/test_fuzz\.py::test_a_lie_is_found_and_made_small\[(slow_head|early_status)": "the lie about a page",
+    r"cosim/test_vectors\.py::test_random_images_agree\[39-": "the random images of 48 bits, every directed case of both widths",
+    # Negative controls of the contracts: one of each is kept.
+    r"formal/test_invalidation_queue\.py::test_a_broken_queue_.*\[(?!hurries)": "the queue that hurries",
+    r"formal/test_iotlb\.py::test_broken_iotlb_.*\[(?!mixes)": "the IOTLB that mixes up lines",
+    r"formal/test_memory_arbiter\.py::test_broken_.*\[(?!misdelivers)": "the arbiter that misdelivers",
+    r"formal/test_stream\.py::test_broken_.*\[(?!loses)": "the queue that loses",
+    r"formal/test_update_port\.py::test_broken_.*\[(?!tears)": "the port that tears",
+    # Products of parameters: the ends and one between are kept.
+    r"hw/iommu/test_queue_enable\.py::test_a_queue_of_any_size_.*\[(?!0-|.*-[07]\])": "each size at page 0, the ends at any page",
+    r"hw/iommu/test_descriptor_fetcher\.py::test_a_fetch_that_has_started_.*\[(1|2|4|5|7|8|10|11|12)-": "every third offset",
+    r"hw/iommu/test_unit\.py::test_every_kind_of_build_elaborates\[changes[12]-": "the default, odd sizes, wide words in parts",
+}
+
+_PATTERN = re.compile("|".join(DEFERRED))
+
+
+def is_deferred(node_id: str) -> bool:
+    """True if `make test` leaves the test to `make regress`."""
+    return _PATTERN.search(node_id) is not None

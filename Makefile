@@ -22,7 +22,7 @@ env: ## the environment of the other targets, in .venv, from pdm.lock
 demo: env ## the story: domains replaced under live DMA, hitless and not; a table, build/demo/report.json and waveforms
 	$(RUN) demo $(ARGS)
 
-test: env ## every sentence; build/test/report.json
+test: env ## the tests, but for the long ones that tests/deferred.py names; build/test/report.json
 	$(RUN) test $(ARGS)
 
 check: env ## lint, types, import rules: seconds

@@ -1,4 +1,7 @@
-"""The tests that `make test` leaves to `make regress`: more of what another test of the same sentence samples. Ours.
+"""The tests that `make test` leaves to `make regress`, for its time. Ours.
+
+Most are more of what another test of the same sentence samples. Some are sentences of their own: the other negative controls
+of a formal contract, and that a long fuzz run has seen everything there is.
 
 A row is a pattern that the ID of a test must contain, and what `make test` keeps of the same sentence. The whole collection
 must have a test for each row. `make test ARGS="-m regress"` runs these alone.

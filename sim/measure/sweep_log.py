@@ -102,7 +102,8 @@ def race_outcome(events: Events, *, iova: int, old: tuple[int, int], new: tuple[
     Parameters
     ----------
     events : Events
-        Of the placement, with nothing in flight at their beginning. Replies are retired in their order.
+        Of the placement, with nothing in flight at their beginning. Replies are retired in their order, or there is a DONE
+        for each.
     iova : int
         The page that is looked at.
     old, new : (int, int)
@@ -114,8 +115,7 @@ def race_outcome(events: Events, *, iova: int, old: tuple[int, int], new: tuple[
     """
     requests, replies, retires = (of_kind(events, kind) for kind in (EventKind.REQUEST, EventKind.REPLY, EventKind.RETIRE))
     requests = requests[requests["iova"] & _PAGE_MASK == iova]
-    over = np.full(len(replies), np.iinfo(np.uint64).max, dtype=np.uint64)
-    over[:min(len(retires), len(replies))] = retires["cycle"][:len(replies)]
+    over = _ends(replies, retires, of_kind(events, EventKind.DONE))
     of_page = replies["iova"] & _PAGE_MASK == iova
     over, replies = over[of_page], replies[of_page]
     good = detail_column(replies, "status") == Status.OK.value
@@ -165,7 +165,7 @@ def swap_outcome(events: Events, *, source_id: int, old: Verdict, new: Verdict, 
         lands |= (replies["domain_id"] == domain_id) & (replies["hpa"] - np.uint64(hpa) == replies["iova"] - np.uint64(iova))
     by_old = good & (replies["domain_id"] == old_domain_id)
     by_new = good & ~by_old
-    old_ends, from_then_on = ends[verdicts == old.value], ends[np.searchsorted(ends, swapped) - 1:]
+    old_ends, from_then_on = ends[verdicts == old.value], ends[max(0, int(np.searchsorted(ends, swapped)) - 1):]
     first_new = replies["cycle"][by_new]
     return SwapOutcome(
         first_new=int(first_new[0]) - swapped if len(first_new) else None,
@@ -178,6 +178,19 @@ def swap_outcome(events: Events, *, source_id: int, old: Verdict, new: Verdict, 
         + int(np.sum(~np.isin(verdicts, (old.value, new.value, Verdict.BLOCKED.value)))),
         before=int(np.sum((others["cycle"] < swapped) & (others["cycle"] >= swapped - window))),
         beside=int(np.sum((others["cycle"] >= swapped) & (others["cycle"] < swapped + window))))
+
+
+def _ends(replies: Events, retires: Events, done: Events) -> Cycles:
+    """When the access behind each reply was over: at the DONE of its tag, if somebody says DONE; else at its RETIRE."""
+    over = np.full(len(replies), np.iinfo(np.uint64).max, dtype=np.uint64)
+    if not len(done):
+        over[:min(len(retires), len(replies))] = retires["cycle"][:len(replies)]
+        return over
+    for number, reply in enumerate(replies):
+        own = done["cycle"][(done["tag"] == reply["tag"]) & (done["cycle"] >= reply["cycle"])]
+        if len(own):
+            over[number] = own[0]
+    return over
 
 
 def _status(events: Events, since: int) -> int | None:

@@ -19,7 +19,7 @@ PERCENTAGES = (0, 1, 2, 5, 10, 20)    # of misses in W5
 TAGS = (16, 64)                       # of the thrashing device
 RACES = ("race_iotlb", "race_context")
 RACE_LATENCIES = (1, 20, 32)          # of W8; `make regress` takes them all
-QUEUE_LATENCIES = (0, 10, 40)         # between the doorbell and the fetch, besides the memory's
+QUEUE_LATENCIES = (-1, 0, 40)         # of a fetch besides the memory's; -1: descriptors are read faster than tables
 SWAPS = ("swap_hitting", "swap_thrashing")
 SWAP_DEVICES = (1, 2, 8)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from sim.bench import Bench
 from sim.measure.case import Case
-from sim.stories.race_machine import RaceMachine
+from sim.stories.race_machine import PLAYS, RaceMachine
 
 __all__ = ["OFFSETS", "race_context", "race_iotlb", "sweep"]
 
@@ -12,7 +12,7 @@ OFFSETS = range(-60, 160)         # of the doorbell, from the first request
 
 
 async def sweep(machine: RaceMachine, form: str, offsets: list[int], *, exact: bool = True) -> dict[str, Any]:
-    """Play a form at these offsets, cold and warm; what was found by name, each as the placements that show it.
+    """Play a form at these offsets, in every way; what was found by name, each as the placements that show it.
 
     Raises
     ------
@@ -22,8 +22,8 @@ async def sweep(machine: RaceMachine, form: str, offsets: list[int], *, exact: b
     play = {"iotlb": machine.page_changes, "context": machine.context_changes}[form]
     observed: dict[str, Any] = {"placements": 0, "under_way": 0, "hangs": [], "stale": [], "faults": [], "wrong": []}
     for offset in offsets:
-        for warm in (False, True):
-            outcome = await play(offset, warm=warm)
+        for kind in PLAYS:
+            outcome = await play(offset, kind)
             observed["placements"] += 1
             observed["under_way"] += outcome.joined > 0
             if exact and outcome.offset != offset:
@@ -31,7 +31,7 @@ async def sweep(machine: RaceMachine, form: str, offsets: list[int], *, exact: b
             for name, count in (("hangs", outcome.hang), ("stale", outcome.stale), ("faults", outcome.faults),
                                 ("wrong", outcome.wrong)):
                 if count:
-                    observed[name].append([outcome.offset, warm])
+                    observed[name].append([outcome.offset, kind.warm, kind.lone])
             if not outcome.hang and not outcome.probes:
                 raise AssertionError(f"at {offset:+} no request came after the invalidation was complete")
     return observed

@@ -29,7 +29,7 @@ from sw import descriptors as make
 from sw.intervals import Permission
 from sw.traffic import TrafficPage
 
-__all__ = ["phases_of", "swap_hitting", "swap_thrashing"]
+__all__ = ["OUTSTANDING", "phases_of", "swap_hitting", "swap_thrashing"]
 
 OUTSTANDING = 64                  # DMAs in flight of each device
 PERCENT_PHASES = 3                # of the DMAs that a case is to count, at the latency of the contract: 300 for 10,000
@@ -40,10 +40,9 @@ _HITTING_LOG2, _THRASHING_LOG2 = 3, 11     # pages of a device; the second is fo
 _OLD_DOMAIN, _NEW_DOMAIN, _OTHER_DOMAINS = 1, 2, 3
 _NEW_BASE = 2 * DATA_BASE
 _LONGEST_PHASE = 400
-_SETTLED_CYCLES = 300             # of a phase, beside the walks
+_SETTLED_CYCLES = 2_000           # of a phase, beside the walks
 _WALKS = 3                        # cold ones, that a phase is long
 _HANG_CYCLES = 20_000
-_WORD_BYTES = 8
 
 
 def phases_of(case: Case) -> int:
@@ -89,7 +88,8 @@ class _Swapper:
             await self._write(register, value)
 
     async def _write(self, register: UpdateRegister, value: int) -> None:
-        await self._machine.transport.write_register(UPDATE_BASE + int(register), _WORD_BYTES, int(value))
+        """Past the transport, which would take the events of what goes before."""
+        await self._bench.access(write=True, wide=True, address=UPDATE_BASE + int(register), value=int(value))
 
 
 async def _started(bench: Bench, case: Case, log2: int) -> tuple[BenchMachine, Span]:

@@ -6,7 +6,7 @@ import cocotb
 
 from hw.spec.tables import PAGE_BITS
 from sim.bench import Bench, give_result, run_config
-from sim.stories.race_machine import GAP_CYCLES, NEIGHBOUR, PAGE, SOURCE_ID, RaceMachine
+from sim.stories.race_machine import FAST_QUEUE, GAP_CYCLES, NEIGHBOUR, PAGE, PLAYS, SOURCE_ID, RaceMachine
 from sim.stories.race_sweep import sweep
 from sim.transport import CosimTransport
 from sw.intervals import Permission
@@ -15,10 +15,11 @@ from tests.cosim.sabotage import Sabotage
 
 _OLD, _NEW = 1 << 40, 1 << 41
 _SLOWEST_GAP = 255
+_STARTED_CYCLES = 40   # until requests come, whatever the engine was at
 
 
 class EngineDevice:
-    """A device of the traffic engine that only reads, with a list of the neighbour, then the page."""
+    """A device of the traffic engine that reads and writes, with a list of the neighbour, then the page."""
 
     def __init__(self, bench):
         self._bench = bench
@@ -33,26 +34,32 @@ class EngineDevice:
                                                for page in (NEIGHBOUR, PAGE)])
             await self._engine.expect(0, old_domain_id=1, new_domain_id=2, new_permitted=True)
             self._listed = True
-        await self._engine.configure_device(0, source_id=SOURCE_ID, first_page=entry, page_count=1, writes=0)
+        await self._engine.configure_device(0, source_id=SOURCE_ID, first_page=entry, page_count=1)
 
     async def warm(self):
         """As Device; it may read more than once."""
+        await self._bench.pause(_SLOWEST_GAP)   # as long as the engine may still wait
         await self._visit(0)
-        await self._engine.run(outstanding_limit=1, gap_cycles=_SLOWEST_GAP)
-        await self._bench.pause(20)
+        await self._engine.run(outstanding_limit=1, gap_cycles=GAP_CYCLES)
+        await self._bench.pause(_STARTED_CYCLES)
         await self.stop()
 
-    async def place(self, offset, ring):
+    async def place(self, offset, ring, *, lone):
         """As Device, about."""
+        await self._bench.pause(_SLOWEST_GAP)   # as long as the engine may still wait
         await self._visit(1)
-        self._bench.drain()
         if offset < 0:
             await ring()
             await self._bench.pause(-offset)
-        await self._engine.run(outstanding_limit=64, gap_cycles=GAP_CYCLES)
+        await self._engine.run(outstanding_limit=64, gap_cycles=_SLOWEST_GAP if lone else GAP_CYCLES)
         if offset >= 0:
             await self._bench.pause(max(1, offset))
             await ring()
+        await self._bench.pause(_STARTED_CYCLES)
+
+    async def probe(self, *, lone):
+        """As Device."""
+        await self._bench.pause(_SLOWEST_GAP + _STARTED_CYCLES if lone else _STARTED_CYCLES)
 
     async def stop(self):
         """As Device."""
@@ -62,13 +69,18 @@ class EngineDevice:
 
 @cocotb.test()
 async def swept(dut):
-    """Both forms, by the machine as it is and with the bug that is asked for."""
+    """Both forms, by the machine as it is and with a bug; then placements that hang, and one more without the bug."""
     config = run_config()
     bench = Bench(dut, deadline_cycles=1 << 40, keep_events=False)
     found = {}
-    for bug in (Sabotage.NONE, Sabotage[config["bug"]]):
+    for bug in (Sabotage.NONE, Sabotage.MARKED_WALK_FILLS):
         bench.set_port("sabotage", Sabotage.NONE)
-        machine = await RaceMachine.start(bench, latency=config["latency"], make_device=EngineDevice)
+        machine = await RaceMachine.start(bench, latency=config["latency"], fetch_delay=FAST_QUEUE,
+                                          make_device=EngineDevice)
         bench.set_port("sabotage", bug)
         found[bug.name] = {form: await sweep(machine, form, config["offsets"], exact=False) for form in ("iotlb", "context")}
+    found["hangs"] = []
+    for bug in (Sabotage.ANSWER_LOST, Sabotage.ANSWER_LOST, Sabotage.NONE):
+        bench.set_port("sabotage", bug)
+        found["hangs"].append((await machine.page_changes(40, PLAYS[0])).hang)
     give_result(found)

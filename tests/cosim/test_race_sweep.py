@@ -7,6 +7,7 @@ from sim.measure.verdicts import results_of
 from sim.runner import build, run
 from sim.stories.bench_plan import QUEUE_LATENCIES, RACES
 from sim.stories.demo import DEMO_CONFIG
+from sim.stories.race_machine import PLAYS
 from sim.stories.race_sweep import OFFSETS
 from tests.cosim.sabotage import SabotagedTop, sabotaged_blocks
 
@@ -34,9 +35,9 @@ def test_no_placement_hangs_faults_or_leaves_anything_stale(swept):
     assert [f"{result.name}, {result.variant}, L = {result.latency}" for result in figures if not result.met] == []
 
 
-def test_every_placement_was_played_cold_and_warm_and_many_found_a_miss_under_way(swept):
+def test_every_placement_was_played_in_every_way_and_many_found_a_miss_under_way(swept):
     for case, value in swept:
-        assert value["observed"]["placements"] == 2 * min(case.requests, len(OFFSETS))
+        assert value["observed"]["placements"] == len(PLAYS) * min(case.requests, len(OFFSETS))
     assert sum(value["observed"]["under_way"] for case, value in swept if case.latency >= 20) > 0.2 * sum(
         value["observed"]["placements"] for case, value in swept if case.latency >= 20)
 
@@ -49,7 +50,7 @@ def control():
     with sabotaged_blocks():
         built = build(SabotagedTop(DEMO_CONFIG), "sabotaged_top")
     return run(built, "tests.cosim.race_control_bench", seconds=300, config={
-        "bug": "MARKED_WALK_FILLS", "latency": 20, "offsets": [-40, -15, *range(0, 120, 8)]}).value
+        "latency": 20, "offsets": [-40, -15, 0, *range(4, 11), 30, *range(46, 56, 2), 110]}).value
 
 
 def test_the_same_machine_without_the_bug_shows_nothing(control):
@@ -57,8 +58,14 @@ def test_the_same_machine_without_the_bug_shows_nothing(control):
         assert [form[name] for name in ("hangs", "stale", "faults", "wrong")] == [[], [], [], []]
 
 
-@pytest.mark.parametrize("form", ["iotlb", "context"])
-def test_walks_that_do_not_hear_of_invalidations_leave_stale_translations(control, form):
-    found = control["MARKED_WALK_FILLS"][form]
-    assert found["stale"]
-    assert (found["hangs"], found["faults"], found["wrong"]) == ([], [], [])
+def test_walks_that_do_not_hear_of_invalidations_leave_stale_translations(control):
+    """Of a page; of a context they leave lines of a domain that nobody is in any more."""
+    found = control["MARKED_WALK_FILLS"]
+    assert found["iotlb"]["stale"]
+    assert found["context"]["stale"] == []
+    for form in found.values():
+        assert (form["hangs"], form["faults"], form["wrong"]) == ([], [], [])
+
+
+def test_a_lost_answer_is_a_hang_and_the_next_placement_begins_from_a_reset(control):
+    assert control["hangs"] == [True, True, False]

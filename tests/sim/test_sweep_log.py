@@ -93,6 +93,13 @@ def test_other_pages_do_not_count_but_their_retires_do():
     assert race(*neighbour, *answer(100, 130, OLD, retire=FENCE + 1), *wait_done()).stale == 1
 
 
+@pytest.mark.parametrize(("end", "stale"), [(FENCE, 0), (FENCE + 1, 1)])
+def test_where_somebody_says_done_that_counts_by_tag(end, stale):
+    """Another DMA with the same tag ended before, and one with another tag ends after the status."""
+    done = [(cycle, EventKind.DONE, dict(tag=tag)) for cycle, tag in ((90, 0), (end, 0), (FENCE + 9, 1))]
+    assert race(*answer(100, 130, OLD, retire=FENCE + 5), *done, *wait_done()).stale == stale
+
+
 def test_what_waits_when_the_doorbell_rings_is_counted():
     walk = [(104, EventKind.WALK, {}), (125, EventKind.WALK_RESULT, {})]
     assert race(*GOOD, *walk, *wait_done()).joined == 1

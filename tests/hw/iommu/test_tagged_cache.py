@@ -304,37 +304,3 @@ def test_what_is_read_while_it_is_written_changes_nothing():
             simulate(dut, bench)
     assert len(set(runs[0])) > 100
     assert runs[0] == runs[1]
-
-
-def test_after_a_reset_no_line_is_left_and_it_fills_again():
-    """Memory is not reset: the sets are cleared one by one, and until then nothing matches and no fill is taken."""
-    inner = cache()
-    top = Module()
-    reset = Signal()
-    top.domains.sync = domain = ClockDomain()
-    top.d.comb += domain.rst.eq(reset)
-    top.submodules.cache = inner
-
-    async def bench(ctx):
-        for number in range(SETS):
-            await fill(ctx, inner, number)
-        ctx.set(reset, 1)
-        await ctx.tick()
-        ctx.set(reset, 0)
-        busy_cycles = 0
-        while busy_cycles == 0 or ctx.get(inner.busy):
-            drive_fill(ctx, inner, busy_cycles)
-            ctx.set(inner.set_index, busy_cycles % SETS)
-            put(ctx, inner.wanted, Tag.const({"number": (busy_cycles - 1) % SETS, "domain_id": 5}))
-            assert ctx.get(inner.matched) == 0
-            busy_cycles += 1
-            await ctx.tick()
-        ctx.set(inner.fill.valid, 0)
-        await ctx.tick().repeat(2)
-        assert busy_cycles in (SCAN_CYCLES, SCAN_CYCLES + 1)
-        for number in range(SETS):
-            assert await look_up(ctx, inner, number) is None
-            await fill(ctx, inner, number, 0x77)
-            assert await look_up(ctx, inner, number) == 0x77
-
-    simulate(top, bench)

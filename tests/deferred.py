@@ -15,6 +15,9 @@ DEFERRED = {
     r"cosim/test_fuzz\.py::test_.*\[220\]": "60 machines; make fuzz plays as many as one likes",
     r"cosim/test_fuzz\.py::test_a_lie_is_found_and_made_small\[(slow_head|early_status)": "the lie about a page",
     r"cosim/test_vectors\.py::test_random_images_agree\[39-": "the random images of 48 bits, every directed case of both widths",
+    # Sweeps: a sample of each form, queue latency and number of devices is kept.
+    r"cosim/test_race_sweep\.py::test_.*\[everything\]": "six offsets at five memory latencies",
+    r"cosim/test_swap_sweep\.py::test_.*\[everything\]": "15 phases",
     # Negative controls of the contracts: one of each is kept.
     r"formal/test_invalidation_queue\.py::test_a_broken_queue_.*\[(?!hurries)": "the queue that hurries",
     r"formal/test_iotlb\.py::test_broken_iotlb_.*\[(?!mixes)": "the IOTLB that mixes up lines",

@@ -9,7 +9,8 @@ from hw.lib.match import equal_except, low_mask
 from hw.spec.invalidation import FUNCTION_MASKS, Granularity, InvalidationKind
 from hw.spec.tables import LEVEL_BITS
 
-__all__ = ["covers_context", "covers_region", "covers_source", "covers_structure", "covers_translation"]
+__all__ = ["covers_context", "covers_region", "covers_source", "covers_structure", "covers_translation",
+           "differing_set_bits", "leaves_only"]
 
 
 def covers_source(invalidation, *, source_id):
@@ -46,11 +47,26 @@ def covers_translation(invalidation, *, domain_id, iova_page, page_size, entries
                          region_bits=LEVEL_BITS * page_size.value + ceil_log2(entries))
 
 
+def leaves_only(invalidation):
+    """A page-selective IOTLB invalidation that hints that no entry above the leaves has changed (IH, VT-d 6.5.1.2)."""
+    return (invalidation.granularity == Granularity.SELECTIVE) & invalidation.hint
+
+
+def differing_set_bits(invalidation, *, region_bits, index_bits):
+    """Bits in which the sets differ that can hold what an IOTLB invalidation covers: the lowest so many of `index_bits`.
+
+    For a cache of regions of 2**region_bits pages (a number, in Python), whose set is `hw.lib.match.fold` of the number
+    of the region. A range of 2**j regions, aligned, takes every value in the lowest j bits of that number and one value
+    above them; where j is less than `index_bits`, so do their sets. The set of any one region of the range has the rest.
+    """
+    in_range = low_mask(invalidation.address_mask, region_bits + index_bits)[region_bits:]
+    return in_range | (invalidation.granularity != Granularity.SELECTIVE).replicate(index_bits)
+
+
 def covers_structure(invalidation, *, domain_id, iova_page, level, entries=1):
     """An IOTLB invalidation that covers anything of a line of `entries` paging entries of `level`, none of them a leaf.
 
     One that is page-selective and hints that leaves alone changed does not (IH, VT-d 6.5.1.2).
     """
-    leaves_only = (invalidation.granularity == Granularity.SELECTIVE) & invalidation.hint
-    return ~leaves_only & covers_region(invalidation, domain_id=domain_id, iova_page=iova_page,
-                                        region_bits=LEVEL_BITS * (level - 1) + ceil_log2(entries))
+    return ~leaves_only(invalidation) & covers_region(invalidation, domain_id=domain_id, iova_page=iova_page,
+                                                     region_bits=LEVEL_BITS * (level - 1) + ceil_log2(entries))

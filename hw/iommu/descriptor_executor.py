@@ -65,9 +65,9 @@ class DescriptorExecutor(wiring.Component):
 
     Timing
     ------
-    With all knobs zero, and an invalidator that takes a step at once: two cycles per descriptor. A wait takes five more
+    With all knobs zero, and an invalidator that takes a step at once: one cycle per descriptor. A wait takes four more
     than the invalidator needs from taking the fence to `invalidation_done`, and with status data one more than the store
-    needs from being taken to `status_stored`. A fence is offered three cycles after the invalidation before it was
+    needs from being taken to `status_stored`. A fence is offered two cycles after the invalidation before it was
     taken. A device answers `device_tlb_delay` + 1 cycles after its descriptor was executed.
 
     Races
@@ -105,6 +105,7 @@ class DescriptorExecutor(wiring.Component):
         wait = WaitDescriptor(descriptor)
         sent = Signal()          # to its device, in this cycle
         turn_cycles = Signal.like(self.knobs.execute_delay)
+        due, begun = Signal(), Signal()   # what has begun is finished, though the delay be changed
         self._await_device(m, sent)
         self._form_invalidation(m)
         message = self.status.payload
@@ -116,14 +117,15 @@ class DescriptorExecutor(wiring.Component):
             message.data.eq(wait.status_data),
         ]
 
-        m.d.sync += turn_cycles.eq(0)
+        with m.If(self.descriptors.ready):
+            m.d.sync += [turn_cycles.eq(0), begun.eq(0)]
+        with m.Elif(self.descriptors.valid & ~due):
+            m.d.sync += turn_cycles.eq(turn_cycles + 1)
+        with m.Elif(self.descriptors.valid):
+            m.d.sync += begun.eq(1)
+        m.d.comb += due.eq(begun | (turn_cycles >= self.knobs.execute_delay))
         with m.FSM(name="descriptor_executor"):
-            with m.State("IDLE"):
-                with m.If(self.descriptors.valid):
-                    m.d.sync += turn_cycles.eq(turn_cycles + 1)
-                    with m.If(turn_cycles >= self.knobs.execute_delay):
-                        m.next = "EXECUTE"
-            with m.State("EXECUTE"):
+            with m.State("EXECUTE"), m.If(self.descriptors.valid & due):
                 with m.Switch(wait.type):
                     with m.Case(DescriptorType.CONTEXT_CACHE, DescriptorType.IOTLB):
                         m.d.comb += [self.invalidations.valid.eq(1), self.executed.eq(self.invalidations.ready)]
@@ -135,8 +137,6 @@ class DescriptorExecutor(wiring.Component):
                             m.next = "FENCE"
                     with m.Default():
                         m.d.comb += self.executed.eq(1)
-                with m.If(self.descriptors.ready):
-                    m.next = "IDLE"
             with m.State("FENCE"):
                 m.d.comb += [self.invalidations.valid.eq(1), self.invalidations.payload.fence.eq(1)]
                 with m.If(self.invalidations.ready):
@@ -148,7 +148,7 @@ class DescriptorExecutor(wiring.Component):
                 with m.If(~self.outstanding):
                     with m.If(self.abandoning):
                         m.d.comb += self.wait_abandoned.eq(1)
-                        m.next = "IDLE"
+                        m.next = "EXECUTE"
                     with m.Elif(wait.status_write):
                         m.next = "STATUS"
                     with m.Else():
@@ -162,7 +162,7 @@ class DescriptorExecutor(wiring.Component):
                     m.next = "COMPLETE"
             with m.State("COMPLETE"):
                 m.d.comb += [self.executed.eq(1), self.wait_completed.eq(wait.interrupt)]
-                m.next = "IDLE"
+                m.next = "EXECUTE"
 
         trouble, abandoned = self.events
         m.d.comb += [

@@ -22,7 +22,7 @@ from hw.spec.monitor import QueueKnobs
 
 __all__ = ["FETCHED_DEPTH", "InvalidationQueue"]
 
-FETCHED_DEPTH = 8  # descriptors that have been fetched and wait, the one that is executed included
+FETCHED_DEPTH = 16  # descriptors that have been fetched and wait, the one that is executed included
 
 
 class InvalidationQueue(wiring.Component):
@@ -35,7 +35,7 @@ class InvalidationQueue(wiring.Component):
     config : IommuConfig
         `memory_word_bits`.
     depth : int
-        Descriptors that can be fetched ahead of the execution.
+        Descriptors that can be fetched ahead of the execution; a power of two, 2 to 256.
 
     Members
     -------
@@ -46,7 +46,7 @@ class InvalidationQueue(wiring.Component):
     knobs
         See QueueKnobs.
     memory_requests, memory_replies
-        Reads of descriptors, one at a time.
+        Reads of descriptors, `depth` at a time; replies in any order.
     invalidations, invalidation_done
         To the invalidator, one step at a time; its answer to a fence.
     status, status_stored
@@ -60,13 +60,16 @@ class InvalidationQueue(wiring.Component):
 
     Timing
     ------
-    With all knobs zero and memory that answers n cycles after the request: n + 3 cycles per descriptor, 2n + 4 if it is
-    wide; its turn comes in the cycle after the event. `drained` may be high only while nothing can start.
+    With all knobs zero and memory that answers n cycles after the request: the first descriptor is passed on n + 3 cycles
+    after the tail has moved, and the others follow one per cycle (two if wide), up to `depth` in the time from the read
+    to the end of the execution: a page-selective invalidation every two cycles while n is below 2 `depth` - 6. Its turn
+    comes in the cycle after the event. `drained` may be high only while nothing can start.
 
     Races
     -----
-    In the cycle of `queue_error` or `timed_out` no fetch starts, and `held` must be high from the next one on. A fetch
-    under way at `timed_out` is finished, and its wait is abandoned too. After a time-out fetching goes on when `held` has
+    In the cycle of `timed_out` no fetch starts; one that starts in that of `queue_error` is thrown away, with all that are
+    under way then. `held` must be high from the next one on. What is under way at `timed_out` is finished, and its waits
+    are abandoned too. After a time-out fetching goes on when `held` has
     fallen and all that had been fetched has been executed or abandoned.
 
     Source: VT-d 4.1, 6.5.2; ours where DescriptorFetcher and DescriptorExecutor say so.
@@ -93,7 +96,7 @@ class InvalidationQueue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fetcher = fetcher = DescriptorFetcher(word_bits=self._word_bits)
+        m.submodules.fetcher = fetcher = DescriptorFetcher(word_bits=self._word_bits, depth=self._depth)
         m.submodules.fetched = fetched = Queue(QUANTUM_BITS, depth=self._depth)
         m.submodules.executor = executor = DescriptorExecutor()
         registers = self.registers
@@ -112,6 +115,7 @@ class InvalidationQueue(wiring.Component):
             fetcher.delay.eq(self.knobs.fetch_delay),
             fetcher.barred.eq(executor.abandoning),
             fetcher.reserved.eq(executor.timed_out | executor.completion_error),
+            fetcher.waiting.eq(fetched.level),
             fetcher.empty.eq((fetched.level == 0) & ~executor.outstanding),
             executor.fetching.eq(fetcher.fetching),
             executor.knobs.eq(self.knobs),

@@ -67,7 +67,7 @@ class Invalidator(wiring.Component):
     port
         To the listeners.
     listeners_busy[n]
-        High from the cycle after `begin` until that listener's scan has ended.
+        See InvalidationPort.
     translating[colour], accessing[colour]
         Requests of that colour that have been looked up and have no reply yet; that are not retired yet. Whether the
         second counts from the lookup or from the reply does not matter, if nothing falls between the two.
@@ -80,12 +80,13 @@ class Invalidator(wiring.Component):
 
     Timing
     ------
-    A step is taken in the cycle after it is offered at the earliest, an invalidation when the scan of the one before is
-    over, a fence at once, even while the last scan still runs: drain and scan overlap. `colour` changes in the cycle after
-    a fence is taken. What is compared in the cycle in which it is taken may reach the counters one cycle late, so they
-    are first looked at two cycles later; `done` comes then at the earliest, and in the very cycle in which the last
-    condition holds. No step is taken between a fence and its `done`, and the next one two cycles after `done` at the
-    earliest.
+    A step is taken in the cycle after it is offered at the earliest, an invalidation as soon as no listener is busy with the
+    one before, so that one can begin in every second cycle; a fence at once, even while the last scan still runs: drain
+    and scan overlap. `colour` changes in the cycle after a fence is taken. What is compared in the cycle in which it is
+    taken may reach the counters one cycle late, so they are first looked at two cycles later; `done` comes then at the
+    earliest, and in the very cycle in which the last condition holds. A scan counts as over when no listener has been busy
+    in that cycle or the two before: then everything has been cleared. No step is taken between a fence and its `done`, and
+    the next one two cycles after `done` at the earliest.
     """
 
     def __init__(self, *, listeners, counter_bits=16):
@@ -120,6 +121,8 @@ class Invalidator(wiring.Component):
         translating = Signal(2)  # by colour: something is
         accessing = Signal(2)
         scanning = Signal()
+        scanned_lately = Signal(2)   # `scanning` of the last two cycles
+        m.d.sync += scanned_lately.eq(Cat(scanning, scanned_lately))
         m.d.comb += [
             translating.eq(Cat(count.any() for count in self.translating)),
             accessing.eq(Cat(count.any() for count in self.accessing)),
@@ -146,7 +149,7 @@ class Invalidator(wiring.Component):
             with m.State("SETTLE"):
                 m.next = "WAIT"
             with m.State("WAIT"):  # the old colour is the other one by now
-                with m.If(~scanning & ~other_translating & ~(drain & other_accessing)):
+                with m.If(~scanning & ~scanned_lately.any() & ~other_translating & ~(drain & other_accessing)):
                     m.d.comb += [done.eq(1), Cat(self.done).eq(1 << fence_source)]
                     m.d.sync += drain.eq(0)
                     m.next = "IDLE"

@@ -4,7 +4,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.iommu.coverage import covers_translation
+from hw.iommu.coverage import covers_translation, differing_set_bits
 from hw.iommu.messages import CachedEntry, EventPort, FillPort, InvalidationPort, iotlb_fill_layout
 from hw.iommu.tagged_cache import TaggedCache
 from hw.lib.match import first_one, fold, one_hot_select
@@ -61,7 +61,7 @@ class Iotlb(wiring.Component):
     invalidation
         As in TaggedCache. What covers one page of a line removes the line.
     busy
-        An array is being scanned.
+        As in TaggedCache: an array is being scanned. A page-selective invalidation scans the sets that can hold a page of it.
     events[n]
         IOTLB_FILL for entry n of a line, if it is valid, in the cycle in which the line is written. `source_id` is
         zero: a line belongs to a domain.
@@ -147,7 +147,10 @@ class Iotlb(wiring.Component):
             same_key=lambda left, right: (left.line == right.line) & (left.domain_id == right.domain_id),
             covers=lambda invalidation, tag: covers_translation(
                 invalidation, domain_id=tag.domain_id, iova_page=Cat(offset, tag.line), page_size=size,
-                entries=self._entries))
+                entries=self._entries),
+            sets_of=lambda invalidation: (
+                self._set_of(size, self._line_of(size, invalidation.page[:IOVA_PAGE_BITS])),
+                differing_set_bits(invalidation, region_bits=len(offset), index_bits=ceil_log2(sets))))
 
     def _compare(self, m, size, array, wanted_page):
         """The ways of an array that hit, and what each knows of the page, behind a register."""

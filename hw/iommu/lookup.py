@@ -95,7 +95,7 @@ class Lookup(wiring.Component):
     context_fill, iotlb_fill
         What the walkers found.
     invalidation, busy
-        A scan in either cache is under way, from the cycle after `begin`.
+        See InvalidationPort; `busy` is that of either cache.
     translating, accessing, answered, answered_colour
         As in RequestIntake.
     control, straps

@@ -159,11 +159,13 @@ class FillPort(Signature):
 class InvalidationPort(Signature):
     """From the invalidator to everything that holds translations.
 
-    `begin` is high for one cycle, with the payload; the payload then holds until the next `begin`.
-    In the cycle of `begin` nothing is hidden yet; from the next cycle on the removed entries answer no lookup, and what
-    was in flight is marked. Each listener answers with its own `busy`, high from the cycle after `begin` until its
-    scan has ended. `colour` is the colour that lookups take in this cycle; it changes only after a fence, and never
-    before the cycle after the last `begin` ahead of it.
+    `begin` is high for one cycle, with the payload; the payload then holds until the next `begin`, which comes two cycles
+    later at the earliest. In the cycle of `begin` nothing is hidden yet; from the next cycle on the removed entries answer
+    no lookup, and what was in flight is marked. Each listener answers with its own `busy`, from the cycle after `begin` on:
+    nothing may begin in the cycle after one in which it is high. It may fall up to two cycles before the scan has ended: a
+    listener keeps what it needs of the payload, and goes on hiding, until then. What begins in spite of `busy` is undefined.
+    `colour` is the colour that lookups take in this cycle; it changes only after a fence, and never before the cycle after
+    the last `begin` ahead of it.
     """
 
     def __init__(self):

@@ -12,7 +12,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.iommu.coverage import covers_structure
+from hw.iommu.coverage import covers_structure, differing_set_bits, leaves_only
 from hw.iommu.messages import CachedEntry, EventPort, FillPort, InvalidationPort, structure_fill_layout
 from hw.iommu.tagged_cache import TaggedCache
 from hw.lib.match import fold, one_hot_select
@@ -55,7 +55,8 @@ class StructureCaches(wiring.Component):
     fill, invalidation
         As in TaggedCache; each array takes the fills of its level.
     busy
-        An array is being scanned.
+        As in TaggedCache: an array is being scanned. A page-selective invalidation scans the sets that can hold what it
+        covers, and holds nobody up where the leaves alone have changed (IH).
     events[n]
         STRUCTURE_FILL of entry n of a line, in the cycle in which it is written.
 
@@ -102,7 +103,16 @@ class StructureCaches(wiring.Component):
             same_key=lambda left, right: (left.region == right.region) & (left.domain_id == right.domain_id),
             covers=lambda invalidation, tag: covers_structure(
                 invalidation, domain_id=tag.domain_id, iova_page=tag.region << below, level=level,
-                entries=self._entries))
+                entries=self._entries),
+            sets_of=lambda invalidation: self._sets_of(level, invalidation))
+
+    def _sets_of(self, level, invalidation):
+        """One set at most, in which nothing is found, where the leaves alone have changed."""
+        index_bits = ceil_log2(self._geometry[level][0])
+        below = self._below(level)
+        differing = differing_set_bits(invalidation, region_bits=below, index_bits=index_bits)
+        return (fold(invalidation.page[below:len(self.iova_page)], index_bits),
+                Mux(leaves_only(invalidation), 0, differing))
 
     def elaborate(self, platform):
         m = Module()

@@ -3,6 +3,7 @@
 A miss is a request that the IOTLB could not answer, as the unit counts them; one that joins a walk under way is a miss, too.
 """
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from sim.measure import bounds
@@ -24,6 +25,7 @@ _W6_LATENCY = 20                 # at which it is asked for
 _UNDER_COMMANDS = 0.98
 _BESIDE_FAULTS = 0.99
 _SEVEN_KEEP = 0.95
+_OTHERS_KEEP = 0.99              # beside a swap
 _BARE_RATIO = 0.5
 
 
@@ -182,6 +184,60 @@ def _replacement(case: Case, observed: Observed) -> list[Result]:
     return []
 
 
+def _none_of(case: Case, name: str, count: int, unit: str, variant: str) -> Result:
+    """A figure of what must not be."""
+    return _result(case, name, count, unit, Better.LOWER, bound=0, target=0, variant=variant)
+
+
+def _race(case: Case, observed: Observed, form: str) -> list[Result]:
+    variant = f"{form}, {observed['placements']} placements, queue {'faster' if case.option < 0 else f'{case.option} cycles later'}"
+    return [_none_of(case, f"W8 {name}", len(observed[name]), "placements", variant)
+            for name in ("hangs", "stale", "faults", "wrong")]
+
+
+def _race_iotlb(case: Case, observed: Observed) -> list[Result]:
+    return _race(case, observed, "page")
+
+
+def _race_context(case: Case, observed: Observed) -> list[Result]:
+    return _race(case, observed, "context")
+
+
+def _swap(case: Case, observed: Observed, form: str) -> list[Result]:
+    swaps, counted = observed["swaps"], observed["counted"]
+    variant = f"{form}, {case.option} device{'s' if case.option > 1 else ''}, {len(swaps)} phases"
+    cold = bounds.cold_walk(case.latency, case.levels)
+    hangs = sum(swap["complete"] is None or swap["first_new"] is None for swap in swaps)
+    results = [
+        _none_of(case, "W9 hangs", hangs, "swaps", variant),
+        _none_of(case, "W9 faults", sum(swap["faults"] for swap in swaps), "DMAs", variant),
+        _none_of(case, "W9 blocked", sum(count["blocked"] for count in counted), "DMAs", variant),
+        _none_of(case, "W9 wrong", sum(swap["wrong"] for swap in swaps)
+                 + sum(count[name] for count in counted for name in ("wrong", "after_free", "error")), "DMAs", variant),
+        _none_of(case, "W9 old_after_completion", sum(swap["old_after"] for swap in swaps), "DMAs", variant),
+        _result(case, "W9 longest_gap", max(swap["longest_gap"] for swap in swaps), _CYCLES, Better.LOWER, bound=cold,
+                target=cold + _WALK_ALLOWANCE + case.option - 1, variant=variant)]   # the engine's devices take turns
+    if before := sum(swap["before"] for swap in swaps):
+        beside = sum(swap["beside"] for swap in swaps)
+        results += [_result(case, "W9 others_rate", beside / before, "of the rate before", Better.HIGHER, bound=1.0,
+                            target=_OTHERS_KEEP, variant=variant),
+                    _result(case, "W9 others_lost", (before - beside) / len(swaps), "DMAs a swap", Better.LOWER,
+                            variant=variant)]
+    for name in ("first_new", "last_old", "complete"):
+        cycles = [swap[name] for swap in swaps if swap[name] is not None]
+        results += [_result(case, f"W9 {name}", choose(cycles), _CYCLES, Better.LOWER, variant=f"{variant}, {which}")
+                    for which, choose in (("least", min), ("median", median), ("most", max)) if cycles]
+    return results
+
+
+def _swap_hitting(case: Case, observed: Observed) -> list[Result]:
+    return _swap(case, observed, "hitting")
+
+
+def _swap_thrashing(case: Case, observed: Observed) -> list[Result]:
+    return _swap(case, observed, "thrashing")
+
+
 def _sim_speed(case: Case, observed: Observed) -> list[Result]:
     rate, bare = observed["cycles"] / observed["seconds"], observed["bare_cycles"] / observed["bare_seconds"]
     return [
@@ -198,5 +254,5 @@ def _named(functions: Iterable[Callable[[Case, Observed], list[Result]]]) -> dic
 VERDICTS = _named((
     _hit_throughput, _hit_latency, _walks, _random_4k, _random_1g, _random_2m, _sequential_pages, _sequential_lines,
     _victim, _queue_batches, _queue_under_dma, _fault_storm, _prewalk_swap, _fairness_access, _fairness_device,
-    _replacement, _sim_speed))
+    _replacement, _race_iotlb, _race_context, _swap_hitting, _swap_thrashing, _sim_speed))
 """By the workload's name."""

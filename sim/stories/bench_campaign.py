@@ -17,27 +17,42 @@ from pathlib import Path
 from typing import Any
 
 from hw.iommu.config import IommuConfig
+from hw.top.bench_top import BenchTop
 from sim.measure.bare_loop import run_bare
 from sim.measure.case import Case
 from sim.measure.measure_top import MeasureTop
+from sim.player import PLAYER, PlayerTop
 from sim.runner import ROOT, BuildResult, SimulationFailed, build, run
+from sim.stories.bench_plan import RACES, SWAPS
 from sim.stories.bench_runner import DONE, value_name
 
-__all__ = ["Campaign", "build_unit"]
+__all__ = ["Campaign", "build_player", "build_traffic", "build_unit"]
 
 _PROCESSES = 2
 _ALONE = "sim_speed"             # measures wall time: nothing else may run
 _SECONDS_PER_CASE = 600.0
 _SOURCES = ("sim/stories/bench_machine.py", "sim/stories/bench_workloads.py", "sim/stories/bench_commands.py",
-            "sim/stories/bench_prewalk.py",
+            "sim/stories/bench_prewalk.py", "sim/stories/race_machine.py", "sim/stories/race_sweep.py",
+            "sim/stories/swap_sweep.py", "sim/stories/doorbell.py", "sim/measure/sweep_log.py",
             "sim/measure/page_tables.py", "sim/measure/bounds.py", "sim/measure/bare_loop.cpp", "sw/traffic.py")
 
 Say = Callable[[str], None]
+Builder = Callable[[IommuConfig], BuildResult]
 
 
 def build_unit(config: IommuConfig) -> BuildResult:
     """The simulator of a unit of these sizes, as it is measured."""
     return build(MeasureTop(config), "measure_top")
+
+
+def build_player(config: IommuConfig) -> BuildResult:
+    """The simulator of a unit whose requests are placed to the cycle, as table replay has it."""
+    return build(PlayerTop(config), "player_top", attachments=[PLAYER])
+
+
+def build_traffic(config: IommuConfig) -> BuildResult:
+    """The simulator of a unit beside traffic, with its event ports."""
+    return build(BenchTop(config), "bench_top")
 
 
 @dataclass
@@ -52,8 +67,8 @@ class Campaign:
         Is told what goes on, in a line.
     done : callable
         Is called for each case that has been observed, new or found.
-    builder : callable
-        Makes the simulator of a unit.
+    builder, player_builder, traffic_builder : callable
+        Make the simulator of a unit: for W8, for W9, and, the first, for everything else.
     fresh : bool
         Look for nothing that was observed before.
 
@@ -68,7 +83,9 @@ class Campaign:
     folder: Path
     say: Say
     done: Callable[[Case], None]
-    builder: Callable[[IommuConfig], BuildResult] = field(default_factory=lambda: build_unit)
+    builder: Builder = field(default_factory=lambda: build_unit)
+    player_builder: Builder = field(default_factory=lambda: build_player)
+    traffic_builder: Builder = field(default_factory=lambda: build_traffic)
     fresh: bool = False
     observed: dict[Case, dict[str, Any]] = field(default_factory=dict)
     errors: dict[Case, str] = field(default_factory=dict)
@@ -76,18 +93,25 @@ class Campaign:
     def measure(self, cases: Sequence[Case]) -> None:
         """Observe them all."""
         together = [case for case in cases if case.bench != _ALONE]
-        configs = {case.config: None for case in cases}
+        units = {self._unit(case): None for case in cases}
         with ThreadPoolExecutor(_PROCESSES) as pool:
-            built = dict(zip(configs, pool.map(self._build, configs), strict=True))
-            parts = [part for config, simulator in built.items()
-                     for part in self._halves(simulator, [case for case in together if case.config == config])]
+            built = dict(zip(units, pool.map(lambda unit: self._build(*unit), units), strict=True))
+            parts = [part for unit, simulator in built.items()
+                     for part in self._halves(simulator, [case for case in together if self._unit(case) == unit])]
             list(pool.map(lambda part: self._run(*part), parts))
-        for config, simulator in built.items():
-            for case in self._missing(simulator, [case for case in cases if case.bench == _ALONE and case.config == config]):
+        for unit, simulator in built.items():
+            alone = [case for case in cases if case.bench == _ALONE and self._unit(case) == unit]
+            for case in self._missing(simulator, alone):
                 self._run(simulator, [case])
 
-    def _build(self, config: IommuConfig) -> BuildResult:
-        built = self.builder(config)
+    def _unit(self, case: Case) -> tuple[Builder, IommuConfig]:
+        """Who makes the simulator of a case, and of what unit."""
+        builder = (self.player_builder if case.bench in RACES else
+                   self.traffic_builder if case.bench in SWAPS else self.builder)
+        return builder, case.config
+
+    def _build(self, builder: Builder, config: IommuConfig) -> BuildResult:
+        built = builder(config)
         if not built.cached:
             self.say(f"built {built.name} with {config.walk_slots} slots and {config.memory_word_bits} bits in "
                      f"{built.seconds:.0f} s")

@@ -31,6 +31,8 @@ from sim.stories.bench_workloads import (
     settle,
     started,
 )
+from sim.stories.race_sweep import race_context, race_iotlb
+from sim.stories.swap_sweep import swap_hitting, swap_thrashing
 from sim.wrapper import CLOCK_PERIOD_STEPS
 from sw import descriptors as make
 from sw.armed_update import ArmedUpdate
@@ -245,5 +247,6 @@ def _named(*functions: Any) -> dict[str, Workload]:
 
 
 ALL_WORKLOADS: dict[str, Workload] = WORKLOADS | _named(
-    queue_batches, queue_under_dma, fault_storm, prewalk_swap, replacement, sim_speed)
-"""Every workload by name. W8 and W9 are swept by their own command."""
+    queue_batches, queue_under_dma, fault_storm, prewalk_swap, replacement, race_iotlb, race_context, swap_hitting,
+    swap_thrashing, sim_speed)
+"""Every workload by name."""

@@ -11,7 +11,7 @@ from sim.runner import SimulationFailed
 from sim.stories import bench_campaign
 from sim.stories.bench_campaign import Campaign
 from sim.stories.bench_commands import ALL_WORKLOADS
-from sim.stories.bench_plan import BENCHES, Mode, plan
+from sim.stories.bench_plan import BENCHES, RACES, SWAPS, Mode, plan
 
 
 def settings(cases, bench):
@@ -20,8 +20,9 @@ def settings(cases, bench):
 
 def test_every_bench_is_there_and_is_planned_in_every_mode():
     assert set(ALL_WORKLOADS) == set(BENCHES)
-    for mode in Mode:
+    for mode in (Mode.DEFAULT, Mode.FULL):
         assert {case.bench for case in plan(mode)} == set(BENCHES)
+    assert {case.bench for case in plan(Mode.QUICK)} == set(BENCHES) - {*RACES, *SWAPS}   # with simulators of their own
 
 
 def test_quick_needs_one_simulator():
@@ -35,6 +36,17 @@ def test_the_default_takes_three_latencies_and_both_word_widths():
         (slots, latency) for slots in (8, 16, 32, 64) for latency in (20, 100, 400)}
     assert {case.levels for case in cases if case.bench == "walks"} == {3, 4, 5}
     assert {case.option for case in cases if case.bench == "victim"} == {0, 1, 2, 5, 10, 20}
+
+
+def test_the_sweeps_take_every_latency_of_the_queue_and_every_number_of_devices():
+    cases = plan(Mode.DEFAULT)
+    for bench in RACES:
+        assert {(case.latency, case.option) for case in cases if case.bench == bench} == {
+            (latency, delay) for latency in (1, 20, 32) for delay in (-1, 0, 40)}
+    for bench in SWAPS:
+        assert {(case.latency, case.option) for case in cases if case.bench == bench} == {
+            (latency, devices) for latency in (20, 100, 400) for devices in (1, 2, 8)}
+    assert {(case.word_bits, case.slots) for case in cases if case.bench in (*RACES, *SWAPS)} == {(128, 16)}
 
 
 def test_full_measures_everything_with_every_number_of_slots():
@@ -107,6 +119,21 @@ def test_another_simulator_or_a_wish_measures_again(monkeypatch, tmp_path, chang
         place.rename(tmp_path / place.name)
     campaign(machine, tmp_path / "a", fresh=change.get("fresh", False))
     assert len(machine.measured) == 3
+
+
+def test_each_sweep_is_measured_in_the_simulator_that_it_needs(monkeypatch, tmp_path):
+    machine, asked = Machine(monkeypatch), []
+
+    def builder(name):
+        return lambda config: asked.append((name, config)) or SimpleNamespace(key=name, cached=True)
+
+    cases = [Case(bench=bench, latency=20, word_bits=128) for bench in ("walks", RACES[0], SWAPS[0], SWAPS[1])]
+    subject = Campaign(tmp_path, say=lambda text: None, done=lambda case: None, builder=builder("unit"),
+                       player_builder=builder("player"), traffic_builder=builder("traffic"))
+    subject.measure(cases)
+    assert sorted(name for name, _ in asked) == ["player", "traffic", "unit"]
+    assert {config for _, config in asked} == {cases[0].config}
+    assert sorted(machine.measured) == sorted(case.bench for case in cases)
 
 
 def test_a_simulator_that_dies_keeps_what_it_had_measured(monkeypatch, tmp_path):

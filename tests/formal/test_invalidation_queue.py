@@ -55,7 +55,7 @@ class QueueSpec(wiring.Component):
     """`block` is the queue, between registers, a memory, an invalidator and a message writer that keep their promises.
 
     One wait, of the solver's choice, is followed from the cycle in which the head passes it: its status data has a value
-    that no other wait's has.
+    that no other wait's has. So is the descriptor in one place of the queue, from its reads on.
     """
 
     registers: In(QueuePort())
@@ -67,6 +67,7 @@ class QueueSpec(wiring.Component):
     invalidation_done: In(1)
     status: Out(stream.Signature(Message))
     status_stored: In(1)
+    place: In(8)     # of the descriptor that is followed, in units
     mark: In(32)     # status data of the wait that is followed
     follow: In(1)    # follow the one that the head passes in this cycle
 
@@ -94,23 +95,28 @@ class QueueSpec(wiring.Component):
         with m.If(self.memory_replies.valid):
             m.d.comb += Assert(self.memory_replies.ready)
         self._assume_surroundings(m)
-        reading = Signal()   # a descriptor is being fetched
-        self._check_head(m, queue, reading)
-        self._check_waits(m, queue, reading)
+        self._check_reads(m, queue)
+        self._check_head(m, queue)
+        self._check_waits(m, queue)
         return m
 
     def _assume_surroundings(self, m):
         """Answers come only when something was asked; the registers stand still and hold as QueuePort says."""
-        hold(m, Cat(self.straps.max_address_mask, self.mark))
+        hold(m, Cat(self.straps.max_address_mask, self.mark, self.place))
+        read, reply = self.memory_requests, self.memory_replies
+        reads_owed = Signal(FETCHED)   # by tag
+        m.d.sync += reads_owed.eq(Mux(read.valid & read.ready, 1 << read.payload.tag[:1], 0)
+                                  | reads_owed & ~Mux(reply.valid, 1 << reply.payload.tag[:1], 0))
+        m.d.comb += Assume(~reply.valid | (reply.payload.tag < FETCHED) & reads_owed.bit_select(reply.payload.tag[:1], 1))
+        with m.If(read.valid):
+            m.d.comb += [Assert(read.payload.tag < FETCHED), Assert(~reads_owed.bit_select(read.payload.tag[:1], 1))]
         for taken, answer, name in (
-            (self.memory_requests.valid & self.memory_requests.ready, self.memory_replies.valid, "read"),
             (self.invalidations.valid & self.invalidations.ready & self.invalidations.payload.fence,
              self.invalidation_done, "fence"),
             (self.status.valid & self.status.ready, self.status_stored, "store"),
         ):
             owed = Signal(name=f"{name}_owed")
-            taker = self.memory_replies.ready if name == "read" else 1
-            m.d.sync += owed.eq(taken | owed & ~(answer & taker))
+            m.d.sync += owed.eq(taken | owed & ~answer)
             m.d.comb += Assume(owed | ~answer)
 
         port, steady = self.registers, Signal()
@@ -133,8 +139,37 @@ class QueueSpec(wiring.Component):
         with m.If(~started):
             m.d.comb += Assume(~port.enabled)
 
-    def _check_head(self, m, queue, reading):
-        """Reads are of the head; it advances by one legal descriptor, or returns to 0 when nothing is left."""
+    def _check_reads(self, m, queue):
+        """Reads are in the order of the queue, from the head on, and nothing that begins while held is read.
+
+        Leaves behind which descriptor was asked for last, and whether it is still on its way to the head.
+        """
+        port, passed, read = self.registers, queue.events[0], self.memory_requests
+        unit = Signal(8)
+        asked, asked_before, thrown_away = Signal(8), Signal(8), Signal()
+        self._reading, self._asked = Signal(), asked
+        reading_before, held_before = Signal(), Signal()
+        m.d.comb += [
+            unit.eq(read.payload.hpa[4:]),
+            asked.eq(Mux(read.valid, unit & ~port.wide, asked_before)),
+            self._reading.eq(reading_before | read.valid & ~thrown_away),
+        ]
+        m.d.sync += [
+            asked_before.eq(asked),
+            reading_before.eq(self._reading & ~port.queue_error & ~(passed.valid & (port.head == asked))),
+            thrown_away.eq(port.queue_error | thrown_away & read.valid),    # what was under way at an error
+            held_before.eq(port.held | port.queue_error | port.timed_out | ~port.enabled),
+        ]
+        with m.If(read.valid):
+            m.d.comb += [
+                Assert(read.payload.hpa[12:] == (5 << 7)),
+                Assert(((unit - port.head) & 0xFF) < 2 * FETCHED),
+            ]
+        with m.If(held_before & ~reading_before & ~thrown_away):
+            m.d.comb += Assert(~read.valid)
+
+    def _check_head(self, m, queue):
+        """The head advances by one legal descriptor, or returns to 0 when nothing is left."""
         port, passed = self.registers, queue.events[0]
         head_before, passed_before, wide_before, at_rest = Signal(15), Signal(), Signal(), Signal()
         m.d.sync += [
@@ -149,53 +184,46 @@ class QueueSpec(wiring.Component):
         with m.Elif(port.head != head_before):
             m.d.comb += [Assert(at_rest), Assert(port.head == 0)]
 
-        # What memory answered since the last descriptor or error.
+        # What memory answered when the followed descriptor was read last.
         halves = [Signal(128, name=f"half_{index}") for index in range(2)]
-        reads, refused = Signal(2), Signal()
-        over = passed.valid | port.queue_error
-        answered = self.memory_replies.valid & self.memory_replies.ready
-        with m.If(over):
-            m.d.sync += [reads.eq(0), refused.eq(0), halves[1].eq(0)]
-        with m.Elif(answered):
-            m.d.sync += [reads.eq(reads + 1), refused.eq(refused | self.memory_replies.payload.error)]
-            with m.Switch(reads[0]):
-                for index in range(2):
-                    with m.Case(index):
-                        m.d.sync += halves[index].eq(self.memory_replies.payload.data)
-        legal = is_legal(halves[0], halves[1], wide=port.wide, table_mode=port.table_mode.as_value(),
+        got, refused = Signal(2), Signal(2)
+        read, reply = self.memory_requests, self.memory_replies
+        of_followed = (port.head == self.place) & ~(port.wide & self.place[0])
+        for index in range(2):
+            owed, tag = Signal(name=f"half_{index}_owed"), Signal(1, name=f"half_{index}_tag")
+            with m.If(read.valid & read.ready & (read.payload.hpa[4:12] == (self.place | index)) & (index <= port.wide)):
+                m.d.sync += [owed.eq(1), tag.eq(read.payload.tag), got[index].eq(0)]
+            with m.Elif(reply.valid & owed & (reply.payload.tag == tag)):
+                m.d.sync += [owed.eq(0), got[index].eq(1), halves[index].eq(reply.payload.data),
+                             refused[index].eq(reply.payload.error)]
+            with m.If(port.queue_error | passed.valid & of_followed):
+                m.d.sync += [owed.eq(0), got[index].eq(0)]
+        legal = is_legal(halves[0], Mux(port.wide, halves[1], 0), wide=port.wide, table_mode=port.table_mode.as_value(),
                          max_address_mask=self.straps.max_address_mask)
-        with m.If(passed.valid):
+        refusal = refused[0] | port.wide & refused[1]
+        whole = got[0] & (got[1] | ~port.wide)
+        with m.If(passed.valid & of_followed):
             m.d.comb += [
+                Assert(whole),
                 Assert(legal),
-                Assert(~refused),
-                Assert(reads == Mux(port.wide, 2, 1)),
+                Assert(~refusal),
                 Assert(passed.payload.detail == halves[0]),
             ]
-        with m.If(port.queue_error & (reads != 0)):
-            m.d.comb += Assert(~legal | refused)
+        with m.If(port.queue_error & of_followed & got.any()):
+            m.d.comb += [Assert(whole), Assert(~legal | refusal)]
+        with m.If(passed.valid):
+            m.d.comb += Assert(self._reading)
         m.d.comb += Assert(~port.queue_error | (port.queue_error_cause != 0))
         m.d.comb += Assert(port.queue_error + port.timed_out + port.completion_error <= 1)
-        with m.If(self.memory_requests.valid):
-            m.d.comb += Assert(self.memory_requests.payload.hpa[4:] == (5 << 15) + port.head + reads)
         m.d.comb += Cover(passed.valid & port.wide)
 
-        # Nothing is read for a fetch that begins while held.
-        held_before, reading_before = Signal(), Signal()
-        m.d.comb += reading.eq(reading_before | self.memory_requests.valid)
-        m.d.sync += [
-            held_before.eq(port.held | port.queue_error | port.timed_out | ~port.enabled),
-            reading_before.eq(reading & ~over),
-        ]
-        with m.If(held_before & ~reading_before):
-            m.d.comb += Assert(~self.memory_requests.valid)
-
-    def _check_waits(self, m, queue, reading):
+    def _check_waits(self, m, queue):
         """The status of the followed wait comes behind a fence that is behind everything ahead of it; or never."""
         passed, port = queue.events[0], self.registers
         descriptor = passed.payload.detail
         followed = passed.valid & self.follow & (descriptor[:4] == WAIT) & descriptor[5]
         following, abandoned, covering, covered = Signal(), Signal(), Signal(), Signal()
-        overtaken = Signal()     # by a time-out, what is being fetched
+        overtaken, last_overtaken = Signal(), Signal(8)     # by a time-out, what is being fetched
         passed_count, ended_count, ahead = (Signal(COUNT_BITS, name=name) for name in ("passed", "ended", "ahead"))
         begun_count, named_count = Signal(COUNT_BITS, name="begun"), Signal(COUNT_BITS, name="named")
         step = self.invalidations.valid & self.invalidations.ready
@@ -225,10 +253,12 @@ class QueueSpec(wiring.Component):
                 m.d.sync += covered.eq(1)
             with m.If(port.timed_out):
                 m.d.sync += abandoned.eq(1)
-        with m.If(passed.valid | port.queue_error):
+        with m.If(port.timed_out):
+            m.d.sync += [overtaken.eq(self._reading), last_overtaken.eq(self._asked)]
+            with m.If(passed.valid & (port.head == self._asked)):
+                m.d.sync += overtaken.eq(0)
+        with m.Elif(port.queue_error | passed.valid & (port.head == last_overtaken)):
             m.d.sync += overtaken.eq(0)
-        with m.Elif(port.timed_out & reading):
-            m.d.sync += overtaken.eq(1)
         its_status = self.status.valid & (self.status.payload.data == self.mark)
         with m.If(self.status.valid):
             m.d.comb += Assert(following | ~its_status)
@@ -310,9 +340,9 @@ def test_statuses_behind_an_invalidation_and_abandoned_waits_do_occur(formal):
 @pytest.mark.parametrize(("fault", "assertion"), [
     ("hurries", r"Assert\(covered\)"),
     ("forgets", r"Assert\(begun_count == named_ahead\)"),
-    ("believes", r"Assert\(~refused\)"),
+    ("believes", r"Assert\(~refusal\)"),
     ("overlooks", r"Assert\(legal\)|Assert\(passed\.payload\.detail == "),
-    ("rushes", r"Assert\(~self\.memory_requests\.valid\)"),
+    ("rushes", r"Assert\(~read\.valid\)"),
     ("withdraws", r"status_contract: .*_rule\(self\.valid\)"),
     ("confesses", r"Assert\(ended_count == passed_count\)"),
 ], ids=["hurries", "forgets", "believes", "overlooks", "rushes", "withdraws", "confesses"])

@@ -37,3 +37,4 @@ async def invalidate(ctx, dut, value):
     await begin(ctx, dut.invalidation, value)
     while ctx.get(dut.busy):
         await ctx.tick()
+    await ctx.tick()

@@ -10,7 +10,7 @@ from tests.hw.iommu.bench import wait
 from tests.hw.iommu.descriptor_fetcher_bench import BASE, Bench
 from tests.hw.iommu.descriptors import context_cache, iotlb
 
-READ_CYCLES = 1
+DEPTH = 16  # descriptors fetched and not executed, at most
 
 
 @pytest.mark.parametrize("word_bits", [128, 512])
@@ -53,16 +53,18 @@ def test_the_event_comes_in_the_last_cycle_before_the_head_advances(wide):
     bench.run(testbench)
 
 
-@pytest.mark.parametrize(("wide", "cycles"), [(0, 4), (1, 6)])
-def test_a_fetch_takes_as_many_cycles_as_it_says(wide, cycles):
-    bench = Bench(wide=wide, latency=(READ_CYCLES, READ_CYCLES))  # n + 3, or 2n + 4
-    bench.store(*[context_cache(1)] * 5)
+@pytest.mark.parametrize("latency", [1, 7])
+@pytest.mark.parametrize(("wide", "more", "apart"), [(0, 3, 1), (1, 4, 2)])
+def test_a_fetch_takes_as_many_cycles_as_it_says_and_the_others_follow_at_once(wide, more, apart, latency):
+    bench = Bench(wide=wide, latency=(latency, latency))
+    bench.store(*[context_cache(1)] * 7)
 
     async def testbench(bench):
-        bench.set(tail=5 * bench.units)
+        bench.set(tail=7 * bench.units)
+        starts = bench.ctx.get(bench.dut.starting)
+        assert starts == 1
         await wait(bench.ctx, 60)
-        ends = bench.passed.cycles
-        assert [later - earlier for earlier, later in pairwise(ends)] == [cycles] * 4
+        assert bench.passed.cycles == [latency + more + apart * number for number in range(7)]
 
     bench.run(testbench)
 
@@ -97,12 +99,14 @@ def test_a_fetch_that_has_started_is_finished_and_no_other_starts(at, obstacle):
         bench.set(tail=8)
         await wait(bench.ctx, at)
         fetching = bench.ctx.get(bench.dut.fetching)
-        before = bench.head
+        assert fetching == (0 < at < 12)
         bench.set(**obstacle)
         assert bench.ctx.get(bench.dut.starting) == 0
+        started = min((at + 1) // 2, 4)  # one in two cycles
         await wait(bench.ctx, 30)
-        assert len(bench.passed) == before + fetching
-        assert bench.head == before + fetching
+        assert len(bench.passed) == started
+        assert bench.head == started
+        assert len(bench.memory.accesses) == 2 * started
         assert bench.ctx.get(bench.dut.fetching) == 0
 
     bench.run(testbench)
@@ -127,20 +131,24 @@ def test_the_head_returns_to_zero_when_disabled_and_everything_is_executed():
     bench.run(testbench)
 
 
-def test_nothing_starts_while_nobody_can_take_a_descriptor():
-    bench = Bench()
-    bench.store(*[context_cache(1)] * 2)
+@pytest.mark.parametrize("waiting", [0, 1, DEPTH - 1, DEPTH])
+def test_nothing_starts_for_which_there_would_be_no_room(waiting):
+    bench = Bench(latency=(3, 3))
+    bench.store(*[context_cache(1)] * 40)
 
     async def testbench(bench):
-        bench.set(tail=2)
+        bench.set(tail=40, waiting=waiting)
         bench.ctx.set(bench.dut.descriptors.ready, 0)
-        for _ in range(20):
-            assert bench.ctx.get(bench.dut.starting) == 0
-            await bench.ctx.tick()
-        assert bench.memory.accesses == []
+        await wait(bench.ctx, 60)
+        assert len(bench.memory.accesses) == DEPTH - waiting
+        assert bench.ctx.get(bench.dut.starting) == 0
+        bench.set(waiting=DEPTH)
         bench.ctx.set(bench.dut.descriptors.ready, 1)
-        await wait(bench.ctx, 20)
-        assert bench.head == 2
+        await wait(bench.ctx, 30)
+        assert bench.head == len(bench.memory.accesses) == DEPTH - waiting
+        bench.set(waiting=0)
+        await wait(bench.ctx, 80)
+        assert bench.head == 40
 
     bench.run(testbench)
 
@@ -159,7 +167,7 @@ def test_the_delay_comes_before_each_fetch(delay):
         assert bench.ctx.get(bench.dut.fetching) == 1
         await wait(bench.ctx, 200)
         ends = bench.passed.cycles
-        assert [later - earlier for earlier, later in pairwise(ends)] == [4 + delay] * 2
+        assert [later - earlier for earlier, later in pairwise(ends)] == [1 + delay] * 2
 
     bench.run(testbench)
 
@@ -185,7 +193,9 @@ def test_what_holds_it_up_during_the_delay_keeps_it_from_starting():
 @pytest.mark.parametrize("seed", range(4))
 def test_nothing_is_lost_or_doubled_under_random_stalls(seed):
     descriptors = [iotlb(2, domain_id=number + 1) for number in range(40)]
-    bench = Bench(wide=seed % 2, word_bits=(128, 512)[seed // 2], latency=(1, 7), ready_percent=50, seed=seed)
+    bench = Bench(
+        wide=seed % 2, word_bits=(128, 512)[seed // 2], latency=(1, 30), reorder=True, ready_percent=50, seed=seed
+    )
     bench.store(*descriptors)
 
     async def testbench(bench):

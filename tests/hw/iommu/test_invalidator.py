@@ -150,7 +150,21 @@ def test_a_fence_flips_at_once_and_waits_for_every_listener(listener):
         assert bench.colour() == 1
         await bench.quiet(20)
         bench.ctx.set(bench.dut.listeners_busy[listener], 0)
+        await bench.quiet(2)  # its last set is compared, and cleared
         assert bench.seen() == (0, 1)
+
+    run_invalidator(testbench)
+
+
+def test_invalidations_that_no_listener_is_busy_with_begin_every_two_cycles():
+    async def testbench(bench):
+        begins = []
+        for cycle in range(12):
+            bench.offer(iotlb_invalidation(drain=1, domain_id=cycle))
+            if bench.seen()[0]:
+                begins.append(cycle)
+            await bench.tick()
+        assert begins == [1, 3, 5, 7, 9, 11]
 
     run_invalidator(testbench)
 

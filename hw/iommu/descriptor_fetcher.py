@@ -73,7 +73,7 @@ class DescriptorFetcher(wiring.Component):
     Timing
     ------
     With a delay of 0, memory that takes a read at once and replies n cycles later, and a taker that is ready: a descriptor
-    is passed on n + 3 cycles after its fetch started, a wide one n + 5. There is one fetch per cycle, or in two cycles if
+    is passed on n + 3 cycles after its fetch started, a wide one n + 4. There is one fetch per cycle, or in two cycles if
     wide, up to `depth`. The delay starts anew after each start, and whenever something else keeps a fetch from starting.
     A misplaced tail is an error when a fetch would start and everything that started before has been passed on.
 

@@ -1,10 +1,11 @@
 """What the fault tests compare: replies, records and reads, as observed, as worked by hand, as the golden model has them."""
+from dataclasses import replace
 from types import SimpleNamespace
 
 from hw.spec.codec import encode
 from hw.spec.dma import Access, Status
 from hw.spec.faults import FaultReason, FaultRecord
-from hw.spec.tables import PAGE_BYTES, PageSize
+from hw.spec.tables import PAGE_BYTES, PageSize, level_shift
 from sim.model.memory import Memory
 from sim.model.translate import Request, translate
 from tests.cosim.tables import ROOT_PAGE
@@ -74,12 +75,36 @@ def shown(one):
     return one["status"], hex(one["record"])
 
 
+class Structures:
+    """What walks read of second-stage tables, and what paging-structure caches keep of it. Ours, by hand from VT-d 4.1, 6.2.3.
+
+    A walk goes on while it may end with a permission, be it the one that was asked for or the other. Each entry that led it
+    on is kept; a later walk begins below the deepest one on its way that permits what it asks for.
+    """
+
+    def __init__(self):
+        self._kept = {}   # (domain ID, level, region) -> the accesses that all levels down to it permit
+
+    def reads(self, answer, request, domain_id):
+        """Addresses of the entries that the walk of a request reads."""
+        paths = {access: answer(replace(request, access=access)).steps[2:] for access in (Access.READ, Access.WRITE)}
+        path, begin = max(paths.values(), key=len), 0
+        for index, step in enumerate(path[:-1]):
+            level = int(step.structure.removeprefix("level "))
+            region = domain_id, level, request.iova >> level_shift(level)
+            if self._kept.get(region, set()) >= (paths.keys() if request.access is Access.ATOMIC else {request.access}):
+                begin = index + 1
+            self._kept[region] = {access for access, steps in paths.items() if len(steps) > index + 1}
+        return [step.hpa for step in path[begin:]]
+
+
 def expected_reads(case, hits):
     """For each request of a case the addresses of the entries that it must read: what no cache can hold."""
-    answer, context_cached = model_of_case(case), False
+    answer, context_cached, structures = model_of_case(case), False, Structures()
     for request, hit in zip(case.requests, hits, strict=True):
         result = answer(request)
-        yield [] if hit else [step.hpa for step in result.steps[2 if context_cached else 0:]]
+        of_context = [] if context_cached else [step.hpa for step in result.steps[:2]]
+        yield [] if hit else of_context + structures.reads(answer, request, result.domain_id)
         context_cached |= result.domain_id != 0  # the model tells the domain ID of a legal context only
         if case.strap_changes.get("caching_mode"):
             context_cached |= result.fault_reason in _WRONG_CONTEXT

@@ -63,7 +63,7 @@ def test_each_request_reads_every_entry_that_is_not_cached_and_no_other(observed
     assert [one["reads"] for one in asked] == list(expected_reads(CASES[name], [is_hit(one) for one in asked]))
 
 
-def test_a_second_access_hits_and_no_first_one_does(observed):
+def test_an_access_hits_if_an_earlier_one_has_read_its_page_and_no_other_does(observed):
     hits = {name: [is_hit(one) for one in asked] for name, asked in observed["cases"].items()}
     assert {name: found for name, found in hits.items() if any(
         each.hit not in {None, hit} for each, hit in zip(CASES[name].expected, found, strict=True))} == {}
@@ -93,7 +93,7 @@ def test_every_reason_of_legacy_mode_is_recorded_for_every_access_that_it_can_me
 
 @pytest.mark.parametrize("name", [*ALONE, *PAIRS])
 def test_of_two_causes_the_one_that_is_checked_first_is_reported(observed, name):
-    """Reply and record; and nothing is read beyond the entry that decides."""
+    """Reply and record; and what is read: a walk goes on as long as any access may pass, and no further."""
     case, seen = (ALONE | PAIRS)[name], observed["pairs"][name]
     recorded = [record_of(request, outcome.fault_reason)
                 for request, outcome in zip(case.requests, case.expected, strict=True) if outcome.recorded]

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """`make verilog CONFIG=<...>`: the unit for other people's designs, as one Verilog file, and what its ports mean. Ours.
 
 Written to build/verilog/<name>: iommu_unit.v, which needs no other file; report.json, with the sizes, the ports and the

@@ -18,6 +18,7 @@ from hw.spec.tables import PAGE_BYTES, ContextEntry
 from sim.bench import give_result
 from sim.stories.lab import Lab
 from sw.strategies import AtomicSwap, BreakBeforeMake
+from tests.cosim.leaves import leaf_place
 
 _CAPTURE = Path(__file__).parents[1] / "data" / "real-tables" / "hwpt48"
 _SETTLED = 3000
@@ -77,12 +78,13 @@ async def torn_pointer_first(dut):
 
 @cocotb.test()
 async def freed_too_early(dut):
-    """The old tables poisoned straight after the exchange, with no invalidation at all."""
+    """The old tables of leaves poisoned straight after the exchange, with no invalidation at all."""
     lab, _, device, new = await _running(dut)
     old, desired = await _entries(lab, device, new)
+    leaves = {leaf_place(lab, page.iova) & -PAGE_BYTES for page in device.pages}
     assert await lab.transport.compare_exchange128(device.entry_hpa, old, desired) == old
-    top = decode(ContextEntry, old).second_stage_pointer * PAGE_BYTES
-    await lab.transport.write_memory(top, bytes([POISON_BYTE]) * PAGE_BYTES)
+    for table in leaves:
+        await lab.transport.write_memory(table, bytes([POISON_BYTE]) * PAGE_BYTES)
     await _judged(lab, device)
 
 

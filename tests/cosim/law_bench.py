@@ -8,22 +8,25 @@ import cocotb
 
 from hw.iommu.messages import CachesOff
 from hw.spec.bench import POISON_BYTE
-from hw.spec.codec import decode, encode
+from hw.spec.codec import encode
 from hw.spec.events import EventKind
 from hw.spec.monitor import QueueKnobs
-from hw.spec.tables import ENTRY_BYTES, PAGE_BYTES, ContextEntry, SecondStageEntry, table_index, top_level
+from hw.spec.tables import PAGE_BYTES
 from sim.bench import Bench, give_result
 from sim.events import of_kind
+from sim.stories.demo import DEMO_CONFIG
 from sim.stories.experiment import Experiment
 from sim.stories.lab import Lab
 from sw.capture import Capture
 from sw.errors import RegisterTimeout
 from sw.invalidation_queue import QueuedInvalidation
+from tests.cosim.leaves import leaf_place
 from tests.cosim.sabotage import Sabotage
 
 _CAPTURE = Path(__file__).parents[1] / "data" / "real-tables" / "hwpt48"
 _SOURCE_ID = 0x38
 _SETTLED = 2000
+_WORD_BYTES = DEMO_CONFIG.memory_word_bits // 8
 _SLOW = 300         # cycles of memory latency
 _LATE = 2000        # cycles until a descriptor that has been fetched is executed
 
@@ -86,20 +89,22 @@ async def honest_unmap(dut):
 async def drain_ignored(dut):
     """An invalidation that completes while memory accesses made with what it removed are under way.
 
-    The device stays on a page for long, so that there are hits only, and no walk that would be waited for; memory becomes
-    slow when both descriptors have been fetched.
+    The device stays on a page for long. When it has just got one, memory becomes slow; when as many DMAs are in flight as may
+    be, all of them hits, the invalidation begins. No walk is under way then, that would be waited for.
     """
     lab, iommu = await _running(dut, Sabotage.DRAIN_IGNORED, burst_log2=7)
     lab.bench.set_port("queue_knobs", encode(QueueKnobs, execute_delay=_LATE))
-    fetched = []
+    fetched, filled, slow_since = [], [], []
 
     def notice(events):
         fetched.extend(of_kind(events, EventKind.DESCRIPTOR))
+        filled[:] = of_kind(events, EventKind.IOTLB_FILL)
 
     def slow_down(_):
-        if len(fetched) == 2:
-            fetched.clear()
+        if len(fetched) == 2 and filled and not slow_since:
+            slow_since.append(lab.bench.cycle)
             lab.bench.memory.set_latency(_LATE)
+        if slow_since and lab.bench.cycle > slow_since[0] + _SLOW:
             lab.bench.set_port("queue_knobs", 0)
 
     lab.bench.drain()
@@ -127,19 +132,6 @@ async def scan_clears_nothing(dut):
     await _judged(lab)
 
 
-def _leaf_place(lab, iova):
-    """Where the leaf of the device for `iova` stands, by the tables as they are in memory."""
-    read = lab.bench.memory.read
-    context = decode(ContextEntry, int.from_bytes(read(lab.experiment.devices[0].entry_hpa, ENTRY_BYTES), "little"))
-    table, level = context.second_stage_pointer, top_level(context.address_width)
-    while True:
-        place = table * PAGE_BYTES + 8 * table_index(iova, level)
-        entry = decode(SecondStageEntry, int.from_bytes(read(place, 8), "little"))
-        if level == 1 or entry.page_size:
-            return place
-        table, level = entry.address, level - 1
-
-
 async def _marked_walks_have_filled(dut):
     """Walks that read the old tables, and fill after an invalidation began.
 
@@ -151,7 +143,8 @@ async def _marked_walks_have_filled(dut):
     lab.bench.set_port("caches_off", encode(CachesOff, iotlb=1, source_id=_SOURCE_ID))
     lab.bench.set_port("queue_knobs", encode(QueueKnobs, execute_delay=_LATE))
     lab.bench.memory.set_timing(latency=_SLOW, jitter=_SLOW)   # or the walks would go in step, all of them or none in time
-    leaves = {_leaf_place(lab, page.iova) for page in device.pages}
+    # with neighbours, or these would fill the lines again
+    words = {leaf_place(lab, page.iova) & -_WORD_BYTES for page in device.pages}
     fetched, taken = [], []
 
     def notice(events):
@@ -161,9 +154,9 @@ async def _marked_walks_have_filled(dut):
         cycle = lab.bench.cycle
         if fetched and cycle > fetched[0] + _LATE - _SLOW // 3 and not taken:
             taken.append(cycle)
-            for leaf in leaves:
-                lab.bench.memory.write(leaf, bytes(8))
-                lab.judge.memory_written(cycle, leaf, bytes(8))
+            for word in words:
+                lab.bench.memory.write(word, bytes(_WORD_BYTES))
+                lab.judge.memory_written(cycle, word, bytes(_WORD_BYTES))
 
     lab.bench.drain()
     lab.bench.listeners.append(notice)

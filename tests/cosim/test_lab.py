@@ -41,7 +41,7 @@ def test_atomic_swap_is_seen_by_dma_on_both_sides(atomic_swap, counter):
 PREDICTED = {
     "break_before_make": {"L1"},                      # the present bit is clear while the device asks
     "torn_pointer_first": {"L3"},                     # the new table is cached under the old tag, though both say the same
-    "freed_too_early": {"L1", "L4"},                  # the unit reads the poisoned top table, and blocks on what it finds
+    "freed_too_early": {"L1", "L4"},                  # the unit reads poisoned tables, and blocks on what it finds
     "bus_mastering_withdrawn_during_handover": {"L9"},  # a preserved device is stopped
     "translation_off_during_handover": {"L2", "L9"},  # DMA goes out untranslated, to where no table says
 }

@@ -271,7 +271,7 @@ def test_a_full_queue_stops_requests_and_loses_none(output, template):
         bench.ready[output] = itertools.repeat(False)
         bench.waiting = [tagged(template, tag) for tag in range(30)]
         await bench.run(ctx, 60)
-        assert 6 <= len(bench.accepted) < 30
+        assert 4 <= len(bench.accepted) < 30
         assert bench.left[output] == []
         bench.ready[output] = itertools.repeat(True)
         await bench.settle(ctx)

@@ -32,10 +32,10 @@ def read_all(addresses, memory, *, word_bits=128, depth=DEPTH, ready_percent=100
                 ctx.set(dut.addresses.payload, left[0])
             ctx.set(dut.quanta.ready, generator.randrange(100) < ready_percent)
             assert ctx.get(dut.level) == under_way <= depth
-            gone = bool(left) and ctx.get(dut.addresses.ready)
-            under_way += gone - ctx.get(dut.quanta.valid & dut.quanta.ready)
-            await ctx.tick()
-            left = left[1:] if gone else left
+            _, _, gone, given = await ctx.tick().sample(
+                dut.addresses.valid & dut.addresses.ready, dut.quanta.valid & dut.quanta.ready)
+            under_way += gone - given
+            left = left[gone:]
         ctx.set(dut.addresses.valid, 0)
         await ctx.tick()
         assert ctx.get(dut.level) == 0

@@ -165,6 +165,7 @@ def test_an_invalidation_marks_only_the_slots_it_covers():
     async def testbench(ctx):
         for each in many_walks(4):
             await send(ctx, bench.dut.requests[0], each)
+        await ctx.tick()  # the last one begins its walk
         await begin(ctx, bench.dut.invalidation, invalidation("IOTLB", DOMAIN, domain_id=2))
         for _ in range(4):
             await receive(ctx, bench.dut.answers)

@@ -2,7 +2,7 @@
 
 ::
 
-    component --Amaranth--> RTLIL --+
+    component --Amaranth--> RTLIL --+   (not for a recipe that was seen before: sim/recipe.py)
     sim_top (sim/wrapper.py) -------+-- hash --> build/sim/<name>-<hash>/ : Verilog, C++, the simulator
     .sv, .cpp, flags, versions -----+
 
@@ -28,6 +28,7 @@ from amaranth.back import rtlil
 
 import hw.build
 from hw.build import to_verilog
+from sim.recipe import recipe
 from sim.simulator import MAKE_VARIABLES, ROOT, VERILATOR_FLAGS, Simulator, simulator_version
 from sim.wrapper import Attachment, generate_top, generate_types, memory_ports
 
@@ -108,11 +109,27 @@ class RunResult:
 
 def fingerprint(component: Any, name: str, *, attachments: Sequence[Attachment] = (), waves: bool = False) -> str:
     """The hash of everything that goes into a simulator: design, wrapper, sources, flags and tools."""
-    design = rtlil.convert(component, name=name, emit_src=False)
+    design = _design(component, name)
     sources = [source.name + source.read_text() for source in _sources(attachments)]
     parts = [design, inspect.getsource(hw.build), *_generate(component, name, attachments).values(), *sources,
              repr((VERILATOR_FLAGS, MAKE_VARIABLES, waves)), simulator_version()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _design(component: Any, name: str) -> str:
+    """The hash of what a component becomes; it is elaborated once for each recipe."""
+    made_from = recipe(component, name)
+    if made_from is None:
+        return _elaborated(component, name)
+    known = BUILD / "sim" / "recipes" / made_from
+    with _locked(known.with_suffix(".lock")):
+        if not known.exists():
+            known.write_text(_elaborated(component, name))
+        return known.read_text()
+
+
+def _elaborated(component: Any, name: str) -> str:
+    return hashlib.sha256(rtlil.convert(component, name=name, emit_src=False).encode()).hexdigest()
 
 
 def build(component: Any, name: str, *, attachments: Sequence[Attachment] = (), waves: bool = False,

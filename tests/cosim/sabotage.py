@@ -3,6 +3,7 @@
 A sabotaged block is the real one with one of its ports changed, on its way in or out. The judge knows nothing of it.
 """
 import enum
+import pkgutil
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
@@ -85,9 +86,11 @@ _BLOCKS = {
 
 
 class SabotagedTop(wiring.Component):
-    """BenchTop with a port `sabotage`; elaborate it within `sabotaged_blocks()`."""
+    """BenchTop with a port `sabotage`; make it, and elaborate it, within `sabotaged_blocks()`."""
 
     def __init__(self, *args, **kwargs):
+        for place, block in _BLOCKS.items():
+            assert pkgutil.resolve_name(place) is block, f"{place} is not sabotaged"
         self._inner = BenchTop(*args, **kwargs)
         super().__init__(dict(self._inner.signature.members) | {"sabotage": In(len(_CHOSEN))})
 

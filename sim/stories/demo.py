@@ -41,8 +41,8 @@ from sw.transport.socket import SocketTransport
 __all__ = ["DEMO_CONFIG", "StoryPlan", "main", "tell"]
 
 DEMO_CAPTURE = ROOT / "tests" / "data" / "real-tables" / "legacy48"
-DEMO_CONFIG = IommuConfig(iotlb_sets=8)
-"""An IOTLB of 32 lines for some 260, so that hits and walks are in flight together all the time."""
+DEMO_CONFIG = IommuConfig(iotlb_sets=16)
+"""An IOTLB of 64 lines for some 260, so that hits and walks are in flight together all the time."""
 
 DROPPED = (0x0300,)                       # a device that is not marked for preservation
 RELOCATE = {0x0040: 0x40_0000_0000}       # this device's new tables map copies of its pages, 256 GiB further up

@@ -22,7 +22,7 @@ from sw.faults import QueueFailure
 from tests.cosim.faults_bench import Machine
 from tests.cosim.tables import ATOMIC, IOVA, SOURCE_ID, WRITE, Tables, unmapped
 
-STORMS = range(24)
+STORMS = range(32)
 EVENT_HPA, EVENT_DATA = 0x3000, 0xFA17
 FAILING_DEVICE = 0x0711
 MAPPED = PlayedRequest(SOURCE_ID, IOVA[4])
@@ -68,7 +68,7 @@ class Storm:
         """The number says when the queue's errors come."""
         timing = dict(latency=2, jitter=10, reorder=True, seed=number + 1)
         machine = await Machine.start(bench, _TABLES, timing=timing)
-        lead = 4 * number if number % 2 else 0
+        lead = 2 * number if number % 2 else 0
         bench.set_port("queue_knobs", encode(
             QueueKnobs, fetch_delay=number if lead else 2 * number,
             device_tlb_delay=1 + 7 * number % len(STORMS), device_tlb_answer=DeviceTlbAnswer.ERROR))

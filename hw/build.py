@@ -3,7 +3,7 @@ import re
 
 from amaranth.back import verilog
 
-__all__ = ["to_verilog"]
+__all__ = ["rtlil_to_verilog", "to_verilog"]
 
 _CONSTANT = r"\d+'[bdho][0-9a-f_]+"
 _CONSTANT_PROCESS = re.compile(
@@ -27,6 +27,11 @@ def to_verilog(component, *, name, **options):
     initialised, silently. They become ``initial`` here, which means the same everywhere.
     """
     return constant_processes_run_once(verilog.convert(component, name=name, **options))
+
+
+def rtlil_to_verilog(text):
+    """The same of a component that has been converted to RTLIL already; without attributes that tell of its making."""
+    return constant_processes_run_once(verilog._convert_rtlil_text(text, strip_internal_attrs=True))
 
 
 def constant_processes_run_once(text):

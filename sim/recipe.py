@@ -4,19 +4,22 @@ Elaboration takes longer than any hash of sources. A component whose recipe was 
 """
 import dataclasses
 import enum
+import fcntl
 import hashlib
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import amaranth
+from amaranth.back import rtlil
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
 from sim.simulator import ROOT
 
-__all__ = ["recipe"]
+__all__ = ["locked", "recipe", "rtlil_of"]
 
 _OF_EVERY_COMPONENT = ("_MustUse__", "_Component__")   # private members of Amaranth's
 
@@ -67,3 +70,30 @@ def _sources(classes: set[type]) -> Iterator[Path]:
                if each.__module__ != "builtins"}
     found = {path for folder in folders if folder.is_relative_to(ROOT) for path in folder.glob("*.py")}
     yield from found | set((ROOT / "hw").rglob("*.py"))
+
+
+def rtlil_of(component: wiring.Component, name: str, *, folder: Path) -> str:
+    """What a component becomes, as RTLIL. It is elaborated once for each recipe, and kept in the folder."""
+    made_from = recipe(component, name)
+    if made_from is None:
+        return _elaborated(component, name)
+    known = folder / f"{made_from}.il"
+    with locked(known.with_suffix(".lock")):
+        if not known.exists():
+            fresh = known.with_suffix(".new")
+            fresh.write_text(_elaborated(component, name))
+            fresh.rename(known)
+        return known.read_text()
+
+
+def _elaborated(component: wiring.Component, name: str) -> str:
+    return str(rtlil.convert(component, name=name, emit_src=False))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes respect; it is given back when this process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

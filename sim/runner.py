@@ -9,7 +9,6 @@
 A build is found again only if everything that goes into it is the same, so an edit is never tested as its old self.
 Builders of the same thing wait for each other; runs have a folder each.
 """
-import fcntl
 import hashlib
 import inspect
 import json
@@ -17,18 +16,16 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from amaranth.back import rtlil
-
 import hw.build
-from hw.build import to_verilog
-from sim.recipe import recipe
+from hw.build import rtlil_to_verilog
+from sim.recipe import locked, rtlil_of
+from sim.runtime_library import RuntimeLibrary
 from sim.simulator import MAKE_VARIABLES, ROOT, VERILATOR_FLAGS, Simulator, simulator_version
 from sim.wrapper import Attachment, generate_top, generate_types, memory_ports
 
@@ -109,27 +106,14 @@ class RunResult:
 
 def fingerprint(component: Any, name: str, *, attachments: Sequence[Attachment] = (), waves: bool = False) -> str:
     """The hash of everything that goes into a simulator: design, wrapper, sources, flags and tools."""
-    design = _design(component, name)
+    return _fingerprint(rtlil_of(component, name, folder=BUILD / "sim" / "recipes"), component, name, attachments, waves)
+
+
+def _fingerprint(design: str, component: Any, name: str, attachments: Sequence[Attachment], waves: bool) -> str:
     sources = [source.name + source.read_text() for source in _sources(attachments)]
     parts = [design, inspect.getsource(hw.build), *_generate(component, name, attachments).values(), *sources,
              repr((VERILATOR_FLAGS, MAKE_VARIABLES, waves)), simulator_version()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _design(component: Any, name: str) -> str:
-    """The hash of what a component becomes; it is elaborated once for each recipe."""
-    made_from = recipe(component, name)
-    if made_from is None:
-        return _elaborated(component, name)
-    known = BUILD / "sim" / "recipes" / made_from
-    with _locked(known.with_suffix(".lock")):
-        if not known.exists():
-            known.write_text(_elaborated(component, name))
-        return known.read_text()
-
-
-def _elaborated(component: Any, name: str) -> str:
-    return hashlib.sha256(rtlil.convert(component, name=name, emit_src=False).encode()).hexdigest()
 
 
 def build(component: Any, name: str, *, attachments: Sequence[Attachment] = (), waves: bool = False,
@@ -143,11 +127,12 @@ def build(component: Any, name: str, *, attachments: Sequence[Attachment] = (), 
     WrapperError
         If the component has a port that nothing in the simulation drives.
     """
-    key = fingerprint(component, name, attachments=attachments, waves=waves)
+    design = rtlil_of(component, name, folder=BUILD / "sim" / "recipes")
+    key = _fingerprint(design, component, name, attachments, waves)
     place = folder / f"{name}-{key}"
     result = BuildResult(folder=place, name=name, key=key, waves=waves, memory_ports=memory_ports(component),
                          seconds=0.0, cached=True)
-    with _locked(folder / f"{name}-{key}.lock"):
+    with locked(folder / f"{name}-{key}.lock"):
         stamp = place / "build.json"
         if stamp.exists():
             return replace(result, seconds=json.loads(stamp.read_text())["seconds"])
@@ -155,7 +140,7 @@ def build(component: Any, name: str, *, attachments: Sequence[Attachment] = (), 
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         generated = _generate(component, name, attachments)
-        generated[f"{name}.v"] = to_verilog(component, name=name, emit_src=False, strip_internal_attrs=True)
+        generated[f"{name}.v"] = rtlil_to_verilog(design)
         for file, text in generated.items():
             (place / file).write_text(text)
         in_order = [place / _TYPES, place / f"{name}.v", *_sources(attachments), place / f"{_TOP}.sv"]
@@ -236,12 +221,15 @@ def _sources(attachments: Sequence[Attachment]) -> list[Path]:
 def _compile(place: Path, sources: list[Path], waves: bool) -> None:
     cpp = [str(source) for source in sources if source.suffix == ".cpp"]
     log = place / "build.log"
+    library = RuntimeLibrary(place.parent, simulator_version(), repr((VERILATOR_FLAGS, MAKE_VARIABLES, waves)))
+    library.lend(place)
     try:
         Simulator(seconds=1200).build(
             sources=[source for source in sources if source.suffix != ".cpp"], hdl_toplevel=_TOP, build_dir=place,
             build_args=[*VERILATOR_FLAGS, *cpp], waves=waves, log_file=log, always=True)
     except (RuntimeError, SystemExit) as error:
         raise BuildFailed(f"{error}\n{_tail(log)}") from error
+    library.keep(place)
 
 
 def _check_results(results: Path, log: Path, wanted: Sequence[str]) -> int:
@@ -265,12 +253,3 @@ def _check_results(results: Path, log: Path, wanted: Sequence[str]) -> int:
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines() if log.exists() else ["(no log)"]
     return "\n".join([*lines[-_LOG_TAIL_LINES:], f"log: {log}"])
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes respect; it is given back when this process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

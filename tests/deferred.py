@@ -28,7 +28,7 @@ DEFERRED = {
     r"hw/iommu/test_queue_enable\.py::test_a_queue_of_any_size_.*\[(?!0-|.*-[07]\])": "each size at page 0, the ends at any page",
     r"hw/iommu/test_descriptor_fetcher\.py::test_a_fetch_that_has_started_.*\[(1|2|4|5|7|8|10|11|12)-": "every third offset",
     r"hw/iommu/test_unit\.py::test_every_kind_of_build_elaborates\[changes[124]-": "the default, and wide words in parts",
-    r"hw/iommu/test_iotlb_account\.py::test_every_lookup_of_a_random_run_is_right\[[123]-": "a run of narrow words, one of wide ones",
+    r"hw/iommu/test_iotlb_account\.py::test_every_lookup_of_a_random_run_is_right\[[123]-": "a run of narrow words, one of wide",
     r"hw/iommu/test_page_walker_joins\.py::test_whatever_the_crowd_.*-[02]\]": "one crowd of each word's width",
     r"hw/fpga/test_boards\.py::test_the_plan_of_a_build_.*\[(?!ulx3s)": "the board for which a bitstream is built",
     r"hw/top/test_board_top\.py::test_a_page_that_is_another_one_": "the fault lamp, and that no lamp is lit without cause",

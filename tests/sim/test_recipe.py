@@ -64,6 +64,6 @@ def test_what_cannot_be_told_by_a_text_is_elaborated_each_time(parameter):
 def test_what_was_elaborated_once_is_not_elaborated_again(monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "BUILD", tmp_path)
     prints = [runner.fingerprint(Blinker(1), "x")]
-    monkeypatch.setattr(runner.rtlil, "convert", lambda *_, **__: pytest.fail("elaborated"))
+    monkeypatch.setattr(module.rtlil, "convert", lambda *_, **__: pytest.fail("elaborated"))
     prints.append(runner.fingerprint(Blinker(1), "x"))
     assert len(set(prints)) == 1

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -222,9 +223,8 @@ def _compile(place: Path, sources: list[Path], waves: bool) -> None:
     cpp = [str(source) for source in sources if source.suffix == ".cpp"]
     log = place / "build.log"
     library = RuntimeLibrary(place.parent, simulator_version(), repr((VERILATOR_FLAGS, MAKE_VARIABLES, waves)))
-    library.lend(place)
     try:
-        Simulator(seconds=1200).build(
+        Simulator(seconds=1200, before_make=partial(library.lend, place)).build(
             sources=[source for source in sources if source.suffix != ".cpp"], hdl_toplevel=_TOP, build_dir=place,
             build_args=[*VERILATOR_FLAGS, *cpp], waves=waves, log_file=log, always=True)
     except (RuntimeError, SystemExit) as error:

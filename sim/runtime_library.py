@@ -21,7 +21,7 @@ class RuntimeLibrary:
         self._folder = folder / f"runtime-{hashlib.sha256(repr(made_by).encode()).hexdigest()[:16]}"
 
     def lend(self, place: Path) -> None:
-        """Put what there is into a simulator's folder: `make` finds it newer than its sources."""
+        """Put what there is into a simulator's folder: `make` finds it newer than its sources and the Makefile."""
         if self._folder.exists():
             for file in self._folder.iterdir():
                 shutil.copyfile(file, place / file.name)

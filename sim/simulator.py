@@ -55,10 +55,14 @@ class Simulator(Verilator):
         Wall time after which a process is killed.
     line : callable
         Is given each line of output as it comes.
+    before_make : callable
+        Is called when C++ has been written, and not yet compiled.
     """
 
-    def __init__(self, *, seconds: float, line: Callable[[str], None] | None = None) -> None:
+    def __init__(self, *, seconds: float, line: Callable[[str], None] | None = None,
+                 before_make: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self._before_make = before_make
         self._seconds = seconds
         self._line = line
 
@@ -74,6 +78,8 @@ class Simulator(Verilator):
         self.env["VERILATOR_ROOT"] = str(_VERILATOR_ROOT)
         self.env["PYTHONPATH"] = f"{ROOT}:{self.env.get('PYTHONPATH', '')}"
         for command in cmds:
+            if command[0] == "make":
+                self._before_make()
             code, out_of_time = self._watch_process(
                 subprocess.Popen(list(command), cwd=cwd, env=self.env, text=True, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT), stdout)

@@ -75,6 +75,11 @@ def test_builders_of_the_same_thing_wait_and_one_compiles(monkeypatch, tmp_path)
     assert {result.folder for result in results} == set(compiled)
 
 
+def test_the_simulators_own_library_is_compiled_for_the_first_build_only(tmp_path):
+    logs = [(runner.build(Counter(step), "counter", folder=tmp_path).folder / "build.log").read_text() for step in (3, 4)]
+    assert ["-o verilated.o" in log for log in logs] == [True, False]
+
+
 def test_a_build_that_failed_is_not_taken_for_one(monkeypatch, tmp_path):
     def failing_compile(place, sources, waves):
         raise BuildFailed("no compiler")

@@ -40,6 +40,7 @@ def recipe(component: wiring.Component, name: str) -> str | None:
         text = _text(component, classes)
     except _Untold:
         return None
+    component._MustUse__used = True   # type: ignore[attr-defined]  # it is known without elaboration
     parts = [amaranth.__version__, name, text]
     parts += [f"{path.relative_to(ROOT)}\0{path.read_text()}" for path in sorted(_sources(classes))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -50,7 +50,7 @@ class FollowedQueue(FetchedDescriptors):
         super().__init__(registers, complain=complain)
         self._file = registers.file
         self._permitted = permitted
-        self._reads: dict[int, int] = {}          # hpa: cycle, since the head moved
+        self._reads: dict[int, int] = {}          # hpa: cycle, of what has not passed yet: many are read ahead
         self._tails: set[int] = {0}               # since the head moved
         self._held_passes = 0                     # descriptors that may still be passed though the queue is held
         self._answer = DeviceTlbAnswer.DONE
@@ -125,7 +125,9 @@ class FollowedQueue(FetchedDescriptors):
         step = 2 if is_wide else 1
         size = _QUANTA_PER_PAGE << self._file.get("IQA", "QS")
         self._file.set("IQH", "QH", (head + step) % size)
-        self._moved()
+        for quantum in range(step):
+            self._reads.pop(place + quantum * QUANTUM_BYTES, None)
+        self._tails = {self._file.get("IQT", "QT")}
         kind = descriptor_type(low)
         wait = Wait.of(low) if kind is DescriptorType.WAIT else None
         self._fetched.append(Fetched(
@@ -133,10 +135,6 @@ class FollowedQueue(FetchedDescriptors):
             stored=wait is not None and (not wait.status_write or wait.address >= _REACHABLE),
             abandoned=wait is not None and self.held))
         self.executed[kind] += 1
-
-    def _moved(self) -> None:
-        self._reads.clear()
-        self._tails = {self._file.get("IQT", "QT")}
 
     def trouble(self, cycle: int, trouble: int, source_id: int, cause: int) -> None:
         """A QUEUE_ERROR event."""

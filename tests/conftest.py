@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deferred import DEFERRED, is_deferred
+from tests.deferred import DEFERRED, deferred
 
 OUTCOMES = ("passed", "failed", "error", "skipped")
 
@@ -25,8 +25,9 @@ _STARTED = pytest.StashKey[float]()
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Mark what tests/deferred.py names, before marks are selected. A row that names nothing any more is an error."""
+    left = deferred([item.nodeid for item in items])
     for item in items:
-        if is_deferred(item.nodeid):
+        if item.nodeid in left:
             item.add_marker(pytest.mark.regress)
     if config.args == config.getini("testpaths"):
         idle = [pattern for pattern in DEFERRED if not any(re.search(pattern, item.nodeid) for item in items)]

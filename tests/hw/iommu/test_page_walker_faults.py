@@ -278,7 +278,7 @@ STRAPS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(walks=st.lists(WALKS, min_size=8, max_size=8), straps=STRAPS, seed=st.integers(0, 1000))
 def test_random_walks_agree_with_another_reading_of_the_rules(walks, straps, seed):
     memory = MemoryMock(latency=(1, 12), reorder=True, ready_percent=70, seed=seed)

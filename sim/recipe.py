@@ -40,7 +40,6 @@ def recipe(component: wiring.Component, name: str) -> str | None:
         text = _text(component, classes)
     except _Untold:
         return None
-    component._MustUse__used = True   # type: ignore[attr-defined]  # it is known without elaboration
     parts = [amaranth.__version__, name, text]
     parts += [f"{path.relative_to(ROOT)}\0{path.read_text()}" for path in sorted(_sources(classes))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -54,6 +53,7 @@ def _text(value: Any, classes: set[type]) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_text(key, classes)}: {_text(each, classes)}' for key, each in value.items())}}}"
     if isinstance(value, wiring.Component):
+        vars(value)["_MustUse__used"] = True   # it may be known without elaboration
         parameters = {key: each for key, each in vars(value).items()
                       if not key.startswith(_OF_EVERY_COMPONENT) and key not in value.signature.members}
         parameters["ports"] = [(path, member.flow.name, len(Value.cast(port)))

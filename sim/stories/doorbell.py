@@ -50,7 +50,11 @@ class Doorbell:
     def prepare(self, *descriptors: int) -> None:
         """Put a batch into the queue; the unit is not told."""
         self._number += 1
-        for descriptor in (*descriptors, make.wait(self._status_hpa, self._number)):
+        self.put(*descriptors, make.wait(self._status_hpa, self._number))
+
+    def put(self, *descriptors: int) -> None:
+        """Put descriptors into the queue that nobody waits for; the unit is not told."""
+        for descriptor in descriptors:
             self._bench.memory.write(self._queue_hpa + DESCRIPTOR_BYTES[0] * self._tail,
                                      descriptor.to_bytes(DESCRIPTOR_BYTES[0], "little"))
             self._tail = (self._tail + 1) % _SLOTS

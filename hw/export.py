@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+# (an ExportedUnit may be made only to describe its ports)
 """`make verilog CONFIG=<...>`: the unit for other people's designs, as one Verilog file, and what its ports mean. Ours.
 
 Written to build/verilog/<name>: iommu_unit.v, which needs no other file; report.json, with the sizes, the ports and the
@@ -83,7 +84,7 @@ def describe_ports(component):
 def export(name, config, folder):
     """Write the three files of a configuration into a folder; returns the report."""
     unit = ExportedUnit(config)
-    text = to_verilog(unit, name=MODULE, strip_internal_attrs=True)
+    text = to_verilog(unit, name=MODULE)
     entries = config.iotlb_sets * config.iotlb_ways * config.entries_per_word
     report = {
         "name": name,

@@ -33,7 +33,8 @@ def recipe(component: wiring.Component, name: str) -> str | None:
 
     Sources are those of `hw`, and all of the folders in which its classes, and those of the components among its
     parameters, are written. A parameter is a number, a text, an enumeration, a frozen dataclass, a component, or a
-    collection of such. Returns None if there is another one: nothing short of elaboration will tell then.
+    collection of such. Returns None if there is another one: nothing short of elaboration will tell then. A component that
+    was asked for counts as used, whether it is elaborated or not.
     """
     classes: set[type] = set()
     try:
@@ -53,7 +54,7 @@ def _text(value: Any, classes: set[type]) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_text(key, classes)}: {_text(each, classes)}' for key, each in value.items())}}}"
     if isinstance(value, wiring.Component):
-        vars(value)["_MustUse__used"] = True   # it may be known without elaboration
+        vars(value)["_MustUse__used"] = True
         parameters = {key: each for key, each in vars(value).items()
                       if not key.startswith(_OF_EVERY_COMPONENT) and key not in value.signature.members}
         parameters["ports"] = [(path, member.flow.name, len(Value.cast(port)))

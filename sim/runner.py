@@ -105,12 +105,11 @@ class RunResult:
         return self.values.get("result")
 
 
-def fingerprint(component: Any, name: str, *, attachments: Sequence[Attachment] = (), waves: bool = False) -> str:
-    """The hash of everything that goes into a simulator: design, wrapper, sources, flags and tools."""
-    return _fingerprint(rtlil_of(component, name, folder=BUILD / "sim" / "recipes"), component, name, attachments, waves)
-
-
-def _fingerprint(design: str, component: Any, name: str, attachments: Sequence[Attachment], waves: bool) -> str:
+def fingerprint(component: Any, name: str, *, design: str | None = None, attachments: Sequence[Attachment] = (),
+                waves: bool = False) -> str:
+    """The hash of everything that goes into a simulator: design (its RTLIL, if at hand), wrapper, sources, flags and tools."""
+    if design is None:
+        design = rtlil_of(component, name, folder=BUILD / "sim" / "recipes")
     sources = [source.name + source.read_text() for source in _sources(attachments)]
     parts = [design, inspect.getsource(hw.build), *_generate(component, name, attachments).values(), *sources,
              repr((VERILATOR_FLAGS, MAKE_VARIABLES, waves)), simulator_version()]
@@ -129,7 +128,7 @@ def build(component: Any, name: str, *, attachments: Sequence[Attachment] = (), 
         If the component has a port that nothing in the simulation drives.
     """
     design = rtlil_of(component, name, folder=BUILD / "sim" / "recipes")
-    key = _fingerprint(design, component, name, attachments, waves)
+    key = fingerprint(component, name, design=design, attachments=attachments, waves=waves)
     place = folder / f"{name}-{key}"
     result = BuildResult(folder=place, name=name, key=key, waves=waves, memory_ports=memory_ports(component),
                          seconds=0.0, cached=True)

@@ -35,6 +35,6 @@ class RuntimeLibrary:
         for file in place.glob("veril*.o"):
             shutil.copyfile(file, copy / file.name)
         try:
-            Path(copy).rename(self._folder)
+            copy.rename(self._folder)
         except OSError:   # another build was first
             shutil.rmtree(copy)

@@ -66,12 +66,22 @@ class FollowedQueue(FetchedDescriptors):
                 each.answers = (*each.answers, answer)
 
     def read(self, cycle: int, hpa: int) -> None:
-        """The queue read memory."""
-        self._reads[hpa] = cycle
+        """The queue read memory. At or behind the tail it reads what software has not finished: that counts for nothing."""
+        head, place, _ = self._place()
+        size = self._slots()
+        ahead = (hpa - place) // QUANTUM_BYTES % size
+        if any(ahead < (tail - head) % size for tail in self._tails):
+            self._reads[hpa] = cycle
 
-    def tail_written(self) -> None:
-        """IQT may have changed."""
+    def registers_accessed(self) -> None:
+        """IQT may have changed, or the queue be off: what it has read ahead is void then."""
         self._tails.add(self._file.get("IQT", "QT"))
+        if not self._enabled():
+            self._reads.clear()
+
+    def _slots(self) -> int:
+        """Quanta of the queue."""
+        return _QUANTA_PER_PAGE << self._file.get("IQA", "QS")
 
     def _place(self) -> tuple[int, int, bool]:
         """Head, its address, and whether descriptors are wide."""
@@ -123,8 +133,7 @@ class FollowedQueue(FetchedDescriptors):
             self._complain(f"descriptor passed at {hpa:#x}, and an error holds the queue")
         self._held_passes -= 1
         step = 2 if is_wide else 1
-        size = _QUANTA_PER_PAGE << self._file.get("IQA", "QS")
-        self._file.set("IQH", "QH", (head + step) % size)
+        self._file.set("IQH", "QH", (head + step) % self._slots())
         for quantum in range(step):
             self._reads.pop(place + quantum * QUANTUM_BYTES, None)
         self._tails = {self._file.get("IQT", "QT")}

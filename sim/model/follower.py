@@ -191,7 +191,7 @@ class Follower:
     def _on_register(self, event: LoggedEvent) -> None:
         self.protocol_errors += event.tag >> 3 & 1
         self.registers.access(event.cycle, event.hpa, event.tag, event.detail & (1 << 64) - 1)
-        self.queue.tail_written()
+        self.queue.registers_accessed()
 
     def _on_control(self, event: LoggedEvent) -> None:
         enabled, mode = bool(_ENABLED.get(event.detail)), _MODE.get(event.detail)

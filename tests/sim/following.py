@@ -129,11 +129,18 @@ class Log:
         """Everything that has begun is complete."""
         return self.event(EventKind.INVALIDATION_END, after=after, detail=self._begun)
 
+    def slot_read(self, slot):
+        """The queue reads a slot."""
+        return self.event(EventKind.MEMORY, hpa=(QUEUE << 12) + 16 * slot,
+                          tag=MemoryClient.INVALIDATION_QUEUE << CLIENT_TAG_BITS)
+
+    def passed(self, slot, descriptor):
+        """The queue passes on what it has read there."""
+        return self.event(EventKind.DESCRIPTOR, after=3, hpa=(QUEUE << 12) + 16 * slot, detail=descriptor)
+
     def fetched(self, slot, descriptor):
         """A descriptor that stands in its slot is read, and passed."""
-        hpa = (QUEUE << 12) + 16 * slot
-        self.event(EventKind.MEMORY, hpa=hpa, tag=MemoryClient.INVALIDATION_QUEUE << CLIENT_TAG_BITS)
-        return self.event(EventKind.DESCRIPTOR, after=3, hpa=hpa, detail=descriptor)
+        return self.slot_read(slot).passed(slot, descriptor)
 
     def queued(self, *descriptors):
         """Descriptors from slot 0 on, and the doorbell."""

@@ -68,6 +68,35 @@ def test_a_descriptor_beyond_the_tail_is_reported():
     assert "where the tail is" in log.fetched(0, IOTLB_DESCRIPTOR).troubles()
 
 
+def test_descriptors_may_be_read_ahead():
+    log = Log().enable().enable_queue().queued(CONTEXT_DESCRIPTOR, IOTLB_DESCRIPTOR).slot_read(0).slot_read(1)
+    assert log.passed(0, CONTEXT_DESCRIPTOR).passed(1, IOTLB_DESCRIPTOR).troubles() == ""
+
+
+def test_a_descriptor_that_was_read_behind_the_tail_and_not_again_is_reported():
+    log = Log().enable().enable_queue().queued(CONTEXT_DESCRIPTOR).slot_read(0).slot_read(1)
+    log.queued(CONTEXT_DESCRIPTOR, IOTLB_DESCRIPTOR).passed(0, CONTEXT_DESCRIPTOR).passed(1, IOTLB_DESCRIPTOR)
+    assert "passed at 0x40010: never read" in log.troubles()
+
+
+def test_a_slot_that_was_not_read_again_in_the_next_round_is_reported():
+    last = 255   # slot of a queue of one page
+    log = Log().enable().enable_queue().queued(*last * [CONTEXT_DESCRIPTOR])
+    for slot in range(last):
+        log.fetched(slot, CONTEXT_DESCRIPTOR)
+    log.stored((QUEUE << 12) + 16 * last, CONTEXT_DESCRIPTOR.to_bytes(16, "little")).write("IQT", 1 << 4)
+    log.fetched(last, CONTEXT_DESCRIPTOR)
+    assert log.troubles() == ""
+    assert "passed at 0x40000: never read" in log.passed(0, CONTEXT_DESCRIPTOR).troubles()
+
+
+def test_what_was_read_before_the_queue_was_turned_off_is_void():
+    log = Log().enable().enable_queue().queued(CONTEXT_DESCRIPTOR).slot_read(0)
+    log.write("GCMD", 1 << 31, wide=False).register("GSTS", 3 << 30, wide=False).write("IQT", 0)
+    log.enable_queue().write("IQT", 1 << 4)
+    assert "passed at 0x40000: never read" in log.passed(0, CONTEXT_DESCRIPTOR).troubles()
+
+
 @pytest.mark.parametrize(("cause", "fine"), [(QueueError.BAD_TYPE, True), (QueueError.RESERVED_FIELD, False)])
 def test_the_queue_stops_where_and_why_the_check_says(cause, fine):
     log = Log().enable().enable_queue().queued(0xF)
